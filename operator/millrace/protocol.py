@@ -1,0 +1,75 @@
+"""The contract inside a run's pod, as constants: paths, variables, annotations, exit codes.
+
+Who builds the pod (build/pod.py), who works in it (inpod/) and who reads what became of it (observe/) import this module
+and nothing of each other. Standard library only, Python 3.9 or later: it is also part of the runtime that is brought into
+images that are not ours. docs/protocol.md explains it.
+"""
+
+from __future__ import annotations
+
+GROUP = "millrace.dev"
+
+# --- Containers of a run's pod ---------------------------------------------------------------------------------------
+STAGE = "stage"
+MAIN = "main"
+COLLECT = "collect"
+
+# --- Paths. `in`, `ctl` and `source` are read-only in main; `out`, `run` and /tmp are writable. -----------------------
+ROOT = "/millrace"
+IN_DIR = ROOT + "/in"
+CTL_DIR = ROOT + "/ctl"
+OUT_VOLUME = ROOT + "/out"
+OUT_DIR = OUT_VOLUME + "/data"  # made by the runtime, so that it belongs to the user that main runs as
+RUN_DIR = ROOT + "/run"
+SEAL_DIR = ROOT + "/seal"  # stage and collect only
+SOURCE_DIR = ROOT + "/source"  # the revision's ConfigMap: an inline source is main.py
+POD_INFO_DIR = ROOT + "/pod"  # annotations through the downward API
+CA_DIR = ROOT + "/ca"
+
+PAYLOAD_FILE = POD_INFO_DIR + "/payload.json"
+PLAN_FILE = POD_INFO_DIR + "/plan.json"
+LOCK_FILE = CTL_DIR + "/lock"  # made by stage, held by main's process 1 while it lives
+DEPS_DIR = CTL_DIR + "/deps"  # wheels, unpacked
+RUNTIME_DIR = CTL_DIR + "/runtime"  # the runtime, where the image is not ours
+IMAGE_RUNTIME_DIR = "/opt/millrace/runtime"  # the runtime, where the image is ours
+STARTED_FILE = RUN_DIR + "/started"
+EXIT_FILE = RUN_DIR + "/exit.json"  # sealed with an HMAC over its body, see inpod/runtime/seal.py
+LOG_FILE = RUN_DIR + "/main.log"
+STAGE_LOG_FILE = CTL_DIR + "/stage.log"
+MAIN_KEY_FILE = RUN_DIR + "/key"  # read and removed by process 1 before user code starts
+SEAL_KEY_FILE = SEAL_DIR + "/key"
+TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_LOG_BYTES = 4096  # the kubelet's limit for one container
+
+# --- Annotations of the pod, mounted as files -------------------------------------------------------------------------
+PAYLOAD_ANNOTATION = GROUP + "/payload"
+PLAN_ANNOTATION = GROUP + "/plan"
+PAYLOAD_LIMIT = 192 * 1024  # bytes of both together; Kubernetes allows 256 KiB for all annotations of an object
+
+# --- Environment of user code -----------------------------------------------------------------------------------------
+JOBS_PAYLOAD_FILE = "JOBS_PAYLOAD_FILE"
+BATCH_INPUT_DIR = "BATCH_INPUT_DIR"
+BATCH_OUTPUT_DIR = "BATCH_OUTPUT_DIR"
+RESERVED_VARIABLES = (JOBS_PAYLOAD_FILE, BATCH_INPUT_DIR, BATCH_OUTPUT_DIR)  # and all that begin with MILLRACE_
+RESERVED_PREFIX = "MILLRACE_"
+
+# --- Exit codes: 240 to 249 are ours in every container -----------------------------------------------------------------
+EXIT_HANDLER_NOT_FOUND = 240
+EXIT_PARAMETER_MISMATCH = 241
+EXIT_UPLOAD_FAILED = 242  # collect
+EXIT_DEADLINE_EXCEEDED = 243
+EXIT_TERMINATED = 244  # SIGTERM before user code was over: never a success
+EXIT_SCRATCH_FULL = 245
+EXIT_REQUIREMENTS_FAILED = 246
+EXIT_NEEDS_BUILD = 247
+EXIT_STAGE_FAILED = 248
+EXIT_RUNTIME_ERROR = 249  # a fault of ours, or a pod that is not as the contract says
+OWN_EXIT_CODES = range(240, 250)
+
+STOP_SECONDS = 15  # what user code has between SIGTERM and SIGKILL
+GRACE_UPLOAD_SECONDS = 600  # at most that much of timeouts.uploading is added to the pod's grace period
+
+
+def store_variable(index: int, key: str) -> str:
+    """Name of the variable with one credential of the plan's store number `index`; key: ACCESS_KEY or SECRET_KEY."""
+    return f"{RESERVED_PREFIX}STORE_{index}_{key}"
