@@ -1,0 +1,123 @@
+"""Programs built from their Go modules, as hack/tools/NAME/go.mod pins them, and uv from PyPI."""
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .context import CACHE, HACK
+from .shell import Fail, locked, run_long, say
+
+KUBERNETES = "v1.34.4"
+UV = "0.13.8"
+
+_K8S = "k8s.io/component-base/version"
+_HELM = "helm.sh/helm/v3"
+
+
+@dataclass(frozen=True)
+class Tool:
+    module: str  # folder of hack/tools
+    packages: tuple[str, ...] = ("tool",)  # "tool": what its go.mod lists as tools
+    variables: dict[str, str] = field(default_factory=dict)  # set at link time
+    rename: dict[str, str] = field(default_factory=dict)  # where Go's name for a binary says too little
+    for_image: bool = False  # runs in a pod, so for Linux whatever this machine is
+
+
+_KUBERNETES_VERSION = {f"{_K8S}.gitVersion": KUBERNETES, f"{_K8S}.gitMajor": "1", f"{_K8S}.gitMinor": "34"}
+
+TOOLS = {
+    "kubernetes": Tool("kubernetes", variables=_KUBERNETES_VERSION, rename={"server": "etcd"}),
+    "kubectl": Tool("kubernetes", ("k8s.io/kubernetes/cmd/kubectl",), _KUBERNETES_VERSION),
+    "helm": Tool(
+        "helm",
+        variables={
+            f"{_HELM}/internal/version.version": "v3.22.0",
+            f"{_HELM}/internal/version.metadata": "",
+            # what `helm template` and `helm lint` take the cluster to be
+            f"{_HELM}/pkg/chartutil.k8sVersionMajor": "1",
+            f"{_HELM}/pkg/chartutil.k8sVersionMinor": "34",
+            f"{_HELM}/pkg/lint/rules.k8sVersionMajor": "1",
+            f"{_HELM}/pkg/lint/rules.k8sVersionMinor": "34",
+        },
+    ),
+    "coredns": Tool("coredns", for_image=True),
+    "minio": Tool("minio", for_image=True),
+    "pause": Tool("pause", (".",), for_image=True),
+    "kind": Tool("kind"),
+    "kwok": Tool("kwok", variables={"sigs.k8s.io/kwok/pkg/consts.Version": "v0.7.0"}),
+    "s5cmd": Tool("s5cmd", variables={"github.com/peak/s5cmd/v2/version.Version": "v2.3.0"}),
+    "toxiproxy": Tool("toxiproxy", rename={"server": "toxiproxy", "cli": "toxiproxy-cli"}),
+    "versitygw": Tool("versitygw"),
+}
+
+
+def folder(name: str) -> Path:
+    """Where the tool's binaries are, built or not: the name changes with all that goes into them."""
+    tool = TOOLS[name]
+    digest = hashlib.sha256(repr(tool).encode())
+    digest.update(f"{platform.system()} {platform.machine()}".encode())
+    for source in sorted((HACK / "tools" / tool.module).iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return CACHE / "bin" / f"{name}-{digest.hexdigest()[:12]}"
+
+
+def build(name: str) -> Path:
+    """The folder with the tool's binaries, which are built when absent."""
+    target = folder(name)
+    if target.is_dir():
+        return target
+    if not shutil.which("go"):
+        raise Fail(f"building {name} needs Go 1.26 or newer on PATH: install it and try again")
+    with locked(CACHE / "lock" / name):
+        if not target.is_dir():
+            _compile(name, target)
+    return target
+
+
+def binary(name: str) -> Path:
+    return build(name) / name
+
+
+def _compile(name: str, target: Path) -> None:
+    tool = TOOLS[name]
+    variables = " ".join(f"-X {key}={value}" for key, value in tool.variables.items())
+    environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
+    if tool.for_image:
+        environment["GOOS"] = "linux"
+    new = target.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    command = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {variables}"]
+    run_long(
+        f"building {name}, once, for minutes",
+        [*command, "-o", f"{new}/", *tool.packages],
+        CACHE / "log" / f"build-{name}.log",
+        cwd=HACK / "tools" / tool.module,
+        env=environment,
+    )
+    for old, better in tool.rename.items():
+        (new / old).rename(new / better)
+    new.rename(target)
+    say(f"built {name}")
+
+
+def uv() -> Path:
+    """The folder that has uv: its own when the machine has none."""
+    found = shutil.which("uv")
+    if found:
+        return Path(found).parent
+    home = CACHE / f"uv-{UV}"
+    with locked(CACHE / "lock" / "uv"):
+        if not (home / "bin" / "uv").exists():
+            log = CACHE / "log" / "uv.log"
+            run_long("making a place for uv", [sys.executable, "-m", "venv", "--clear", home], log)
+            run_long(f"installing uv {UV}", [home / "bin" / "pip", "install", "--quiet", f"uv=={UV}"], log)
+            # its own folder: the venv's bin also holds a python, which must not shadow the caller's
+            (home / "path").mkdir(exist_ok=True)
+            (home / "path" / "uv").symlink_to(home / "bin" / "uv")
+            (home / "path" / "uvx").symlink_to(home / "bin" / "uvx")
+    return home / "path"

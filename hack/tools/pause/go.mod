@@ -1,0 +1,3 @@
+module millrace.invalid/hack/tools/pause
+
+go 1.24.0
