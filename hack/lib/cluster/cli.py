@@ -34,7 +34,7 @@ def main() -> int:
     command(down, "down")
     command(status, "status")
     command(env, "env")
-    command(load, "load", ("image", {"nargs": "+", "help": "an image archive (docker or OCI), or a local image's name"}))
+    command(load, "load", ("image", {"nargs": "+", "help": "an archive (docker or OCI), or a name buildah knows"}))
     command(logs, "logs", ("component", {"nargs": "?", "help": "one of the node's servers; all without"}))
     command(tool, "tool", ("name", {"choices": sorted(tools.TOOLS)}))
 
@@ -59,7 +59,7 @@ def up(cluster: Cluster) -> None:
             provider = PROVIDERS[record["provider"]]
             problem = provider.problem(cluster)
             if problem:
-                raise Fail(f"the cluster is up but not well: {problem}\n`hack/cluster down`, then `up`, makes a new one")
+                raise Fail(f"the cluster is not well: {problem}\n`hack/cluster down`, then `up`, makes a new one")
             say("already up")
             return
         if cluster.state.exists():
@@ -139,16 +139,15 @@ def env(cluster: Cluster) -> None:
     say.quiet_stdout = True
     record = _running(cluster)
     folders = [REPO / ".venv" / "bin", tools.build("kubectl"), tools.build("helm"), tools.uv()]
-    old = os.environ.get("PATH", "").split(os.pathsep)
-    path = [str(folder) for folder in folders] + [entry for entry in old if Path(entry) not in folders]
     exports = {
         "KUBECONFIG": cluster.kubeconfig,
-        "PATH": os.pathsep.join(path),
         "MILLRACE_CLUSTER_STATE": cluster.state,
         "MILLRACE_MINIO_ENDPOINT": f"http://{PROVIDERS[record['provider']].minio_address(cluster)}",
     }
     for name, value in exports.items():
         print(f"export {name}={shlex.quote(str(value))}")
+    # The shell's own PATH, as this process may have been given another (pyenv does).
+    print(f'export PATH={shlex.quote(os.pathsep.join(map(str, folders)))}:"$PATH"')
 
 
 def load(cluster: Cluster, image: list[str]) -> None:
@@ -179,7 +178,7 @@ def logs(cluster: Cluster, component: str | None) -> None:
         print(tail_file(folder / f"{name}.log", 200 if component else 10))
 
 
-def tool(cluster: Cluster, name: str) -> None:
+def tool(_: Cluster, name: str) -> None:
     """print the path of a tool's binary, which is built when absent"""
     say.quiet_stdout = True
     print(tools.binary(name))

@@ -65,7 +65,7 @@ def lay_out_files(state: Path, binaries: Path) -> None:
 
 def lay_out_network(address: str, gateway: str) -> None:
     run("ip", "link", "set", "lo", "up")
-    while subprocess.run(["ip", "link", "show", "eth0"], capture_output=True).returncode:
+    while subprocess.run(["ip", "link", "show", "eth0"], check=False, capture_output=True).returncode:
         time.sleep(0.02)  # the host's side brings it
     run("ip", "address", "add", f"{address}/24", "dev", "eth0")
     run("ip", "link", "set", "eth0", "up")

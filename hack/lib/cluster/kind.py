@@ -34,10 +34,10 @@ def start(cluster: Cluster) -> None:
     if not engine_:
         raise Fail("kind needs a working Docker or Podman: start one, or take MILLRACE_CLUSTER_PROVIDER=local")
     cluster.note(provider="kind", engine=engine_)
+    create = (tools.binary("kind"), "create", "cluster", "--name", cluster.name)
     run_long(
         f"creating {cluster.name} with kind on {engine_}",
-        [tools.binary("kind"), "create", "cluster", "--name", cluster.name, "--config", HACK / "kind.yaml"]
-        + ["--kubeconfig", cluster.kubeconfig, "--wait", "120s"],
+        [*create, "--config", HACK / "kind.yaml", "--kubeconfig", cluster.kubeconfig, "--wait", "120s"],
         CACHE / "log" / "kind.log",
         env=os.environ | {"KIND_EXPERIMENTAL_PROVIDER": engine_},
     )

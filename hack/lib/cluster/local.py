@@ -153,7 +153,8 @@ def load(cluster: Cluster, archive: Path) -> str:
 def _ctr(pid: int, *arguments: str, check: bool = True, stdin_file=None) -> subprocess.CompletedProcess:
     """ctr inside the node, as the node's containerd is reached only there."""
     words = ["nsenter", "--target", str(pid), "--mount", "ctr", *arguments]
-    done = subprocess.run(words, capture_output=True, text=True, stdin=stdin_file or subprocess.DEVNULL)
+    given = stdin_file or subprocess.DEVNULL
+    done = subprocess.run(words, check=False, capture_output=True, text=True, stdin=given)
     if check and done.returncode:
         raise Fail(f"`ctr {' '.join(arguments)}` failed:\n{tail(done.stderr)}")
     return done

@@ -163,7 +163,7 @@ def remove_cgroups(cluster: Cluster) -> None:
         for group in groups:
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+                    Path(folder).rmdir()
         if time.monotonic() > deadline:
             say(f"the cgroups named {cluster.name} could not be removed: something still runs in them")
             return
@@ -174,7 +174,8 @@ def name_servers() -> str:
     """The host's resolver settings, less the servers that only the host's own loopback reaches."""
     for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
         lines = path.read_text().splitlines() if path.exists() else []
-        lines = [line for line in lines if not line.replace("\t", " ").startswith(("nameserver 127.", "nameserver ::1"))]
-        if any(line.startswith("nameserver") for line in lines):
-            return "\n".join(lines) + "\n"
+        words = [line.split() for line in lines if not line.startswith(("#", ";"))]
+        kept = [word for word in words if word[:1] != ["nameserver"] or not word[1].startswith(("127.", "::1"))]
+        if any(word[:1] == ["nameserver"] for word in kept):
+            return "".join(" ".join(word) + "\n" for word in kept)
     raise Fail("no name server in /etc/resolv.conf that pods could reach")

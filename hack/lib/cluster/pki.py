@@ -8,13 +8,11 @@ from .shell import run
 
 _EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650")
 
+_API = ("localhost", "kubernetes", *(f"kubernetes.default{rest}" for rest in ("", ".svc", ".svc.cluster.local")))
+
 # who: (certificate's subject, names it serves under)
 _CERTIFICATES = {
-    "apiserver": (
-        "/CN=kube-apiserver",
-        "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,"
-        "DNS:localhost,IP:127.0.0.1,IP:10.96.0.1,IP:{address}",
-    ),
+    "apiserver": ("/CN=kube-apiserver", "DNS:" + ",DNS:".join(_API) + ",IP:127.0.0.1,IP:10.96.0.1,IP:{address}"),
     "admin": ("/O=system:masters/CN=millrace-admin", ""),
     "kube-controller-manager": ("/CN=system:kube-controller-manager", ""),
     "kube-scheduler": ("/CN=system:kube-scheduler", ""),

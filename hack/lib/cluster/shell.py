@@ -16,7 +16,8 @@ class Fail(Exception):
 
 
 def say(message: str) -> None:
-    print(f"{time.monotonic() - _began:7.1f}s  {message}", file=sys.stderr if say.quiet_stdout else sys.stdout, flush=True)
+    stream = sys.stderr if say.quiet_stdout else sys.stdout
+    print(f"{time.monotonic() - _began:7.1f}s  {message}", file=stream, flush=True)
 
 
 say.quiet_stdout = False  # set by commands whose standard output is for programs
@@ -27,7 +28,7 @@ def run(*command: object, stdin: str | None = None, check: bool = True, **more) 
     words = [str(word) for word in command]
     given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, **given, **more)
+        done = subprocess.run(words, check=False, capture_output=True, text=True, **given, **more)
     except FileNotFoundError:
         raise Fail(f"{words[0]}: no such program; install it and try again") from None
     if check and done.returncode:

@@ -106,18 +106,16 @@ def _compile(name: str, target: Path) -> None:
 
 
 def uv() -> Path:
-    """The folder that has uv: its own when the machine has none."""
-    found = shutil.which("uv")
-    if found:
-        return Path(found).parent
-    home = CACHE / f"uv-{UV}"
+    """The folder that has uv and nothing else, to go on PATH."""
+    home = CACHE / "bin" / f"uv-{UV}"
     with locked(CACHE / "lock" / "uv"):
-        if not (home / "bin" / "uv").exists():
+        if not (home / "path").exists():
             log = CACHE / "log" / "uv.log"
-            run_long("making a place for uv", [sys.executable, "-m", "venv", "--clear", home], log)
-            run_long(f"installing uv {UV}", [home / "bin" / "pip", "install", "--quiet", f"uv=={UV}"], log)
-            # its own folder: the venv's bin also holds a python, which must not shadow the caller's
-            (home / "path").mkdir(exist_ok=True)
-            (home / "path" / "uv").symlink_to(home / "bin" / "uv")
-            (home / "path" / "uvx").symlink_to(home / "bin" / "uvx")
+            run_long("making a place for uv", [sys.executable, "-m", "venv", "--clear", home / "venv"], log)
+            run_long(f"installing uv {UV}", [home / "venv/bin/pip", "install", "--quiet", f"uv=={UV}"], log)
+            new = home / "path.new"
+            new.mkdir(exist_ok=True)
+            for name in ("uv", "uvx"):
+                (new / name).symlink_to(home / "venv/bin" / name)
+            new.rename(home / "path")
     return home / "path"
