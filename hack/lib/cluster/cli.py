@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import kind, local, services, tools
 from .context import CACHE, REPO, Cluster
+from .kubectl import environment, kubectl
 from .shell import Fail, locked, run, run_long, say, tail_file
 
 PROVIDERS = {"kind": kind, "local": local}
@@ -131,7 +132,7 @@ def status(cluster: Cluster) -> None:
         ["get", "nodes", "-o", "wide"],
         ["get", "pods", "--all-namespaces", "-o", "wide"],
     ):
-        print("\n" + services.kubectl(cluster, *arguments).stdout, end="")
+        print("\n" + kubectl(cluster, *arguments).stdout, end="")
 
 
 def env(cluster: Cluster) -> None:
@@ -141,6 +142,7 @@ def env(cluster: Cluster) -> None:
     folders = [REPO / ".venv" / "bin", tools.build("kubectl"), tools.build("helm"), tools.uv()]
     exports = {
         "KUBECONFIG": cluster.kubeconfig,
+        **environment(cluster),
         "MILLRACE_CLUSTER_STATE": cluster.state,
         "MILLRACE_MINIO_ENDPOINT": f"http://{PROVIDERS[record['provider']].minio_address(cluster)}",
     }

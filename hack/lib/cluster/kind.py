@@ -6,6 +6,7 @@ from pathlib import Path
 
 from . import images, tools
 from .context import CACHE, HACK, Cluster
+from .kubectl import api_answers
 from .shell import Fail, run, run_long, say
 
 IMAGES = ("minio",)
@@ -47,8 +48,7 @@ def start(cluster: Cluster) -> None:
 
 
 def problem(cluster: Cluster) -> str | None:
-    answer = run(tools.binary("kubectl"), "--kubeconfig", cluster.kubeconfig, "get", "--raw", "/readyz", check=False)
-    return None if answer.returncode == 0 else "the API server does not answer"
+    return None if api_answers(cluster) else "the API server does not answer"
 
 
 def minio_address(cluster: Cluster) -> str:

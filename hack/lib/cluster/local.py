@@ -16,7 +16,8 @@ from pathlib import Path
 
 from . import images, machine, pki, tools
 from .context import CONFIG, Cluster
-from .shell import Fail, run, say, tail, tail_file, wait_for
+from .kubectl import api_answers
+from .shell import Fail, say, tail, tail_file, wait_for
 
 NODE = "node0"
 SERVERS = ("containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
@@ -126,8 +127,7 @@ def _fail_if_exited(cluster: Cluster) -> None:
 
 def _answers(cluster: Cluster) -> bool:
     _fail_if_exited(cluster)
-    kubectl = tools.build("kubernetes") / "kubectl"
-    return run(kubectl, "--kubeconfig", cluster.kubeconfig, "get", "--raw", "/readyz", check=False).returncode == 0
+    return api_answers(cluster)
 
 
 def problem(cluster: Cluster) -> str | None:

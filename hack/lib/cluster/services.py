@@ -3,14 +3,9 @@
 import json
 import secrets
 
-from . import tools
 from .context import HACK, Cluster
-from .shell import run, say
-
-
-def kubectl(cluster: Cluster, *arguments: object, stdin: str | None = None, check: bool = True):
-    command = (tools.binary("kubectl"), "--kubeconfig", cluster.kubeconfig, *arguments)
-    return run(*command, stdin=stdin, check=check)
+from .kubectl import kubectl
+from .shell import say
 
 
 def install(cluster: Cluster, manifests: tuple[str, ...]) -> None:
