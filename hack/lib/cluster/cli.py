@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def main() -> int:
     command(tool, "tool", ("name", {"choices": sorted(tools.TOOLS)}))
 
     options = vars(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that tidies up, as an interrupt is
     try:
         options.pop("function")(Cluster(), **options)
     except Fail as failure:
@@ -64,7 +66,7 @@ def up(cluster: Cluster) -> None:
             say("already up")
             return
         if cluster.state.exists():
-            say("clearing what is left of a cluster that has ended")
+            say("clearing what is left of an earlier cluster")
             _remove(cluster)
         _create(cluster)
 

@@ -120,7 +120,7 @@ def exited(cluster: Cluster) -> list[str]:
 
 def _fail_if_exited(cluster: Cluster) -> None:
     if not init_pid(cluster):
-        raise Fail("the node's process 1 has exited:\n" + tail(tail_file(cluster.state / "log/init.log", 15)))
+        raise Fail("the node has ended:\n" + tail(tail_file(cluster.state / "log/init.log", 15)))
     for name in exited(cluster):
         raise Fail(f"{name} has exited:\n" + tail(tail_file(cluster.state / f"log/{name}.log", 15)))
 

@@ -74,7 +74,7 @@ def _no_services():
 
 
 def free_subnet(cluster: Cluster) -> str:
-    """The first two and a half numbers of the node's network, 10.254.N: by the id, past those in use."""
+    """The start of the node's network, 10.254.N: by the cluster's id, past those in use."""
     used = run("ip", "-4", "-o", "address", "show").stdout
     first = int(cluster.id, 16)
     for step in range(254):

@@ -14,7 +14,6 @@ from .shell import Fail, locked, run_long, say
 KUBERNETES = "v1.34.4"
 UV = "0.13.8"
 
-_K8S = "k8s.io/component-base/version"
 _HELM = "helm.sh/helm/v3"
 
 
@@ -27,7 +26,14 @@ class Tool:
     for_image: bool = False  # runs in a pod, so for Linux whatever this machine is
 
 
-_KUBERNETES_VERSION = {f"{_K8S}.gitVersion": KUBERNETES, f"{_K8S}.gitMajor": "1", f"{_K8S}.gitMinor": "34"}
+# what the servers say they are, and the user agent they leave in the audit log
+_KUBERNETES_VERSION = {
+    "k8s.io/component-base/version.gitVersion": KUBERNETES,
+    "k8s.io/component-base/version.gitMajor": "1",
+    "k8s.io/component-base/version.gitMinor": "34",
+    "k8s.io/client-go/pkg/version.gitVersion": KUBERNETES,
+    "k8s.io/client-go/pkg/version.gitCommit": "unknown",
+}
 
 TOOLS = {
     "kubernetes": Tool("kubernetes", variables=_KUBERNETES_VERSION, rename={"server": "etcd"}),
