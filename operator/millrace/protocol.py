@@ -38,6 +38,7 @@ LOG_FILE = RUN_DIR + "/main.log"
 STAGE_LOG_FILE = CTL_DIR + "/stage.log"
 MAIN_KEY_FILE = RUN_DIR + "/key"  # read and removed by process 1 before user code starts
 SEAL_KEY_FILE = SEAL_DIR + "/key"
+TMP_DIR = "/tmp"  # noqa: S108 - scratch, a volume for each container's own
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LOG_BYTES = 4096  # the kubelet's limit for one container
 
@@ -65,6 +66,23 @@ EXIT_NEEDS_BUILD = 247
 EXIT_STAGE_FAILED = 248
 EXIT_RUNTIME_ERROR = 249  # a fault of ours, or a pod that is not as the contract says
 OWN_EXIT_CODES = range(240, 250)
+
+# --- Reasons: CamelCase, in termination messages, exit.json and status.failure.reason -------------------------------------
+REASONS = {
+    EXIT_HANDLER_NOT_FOUND: "HandlerNotFound",
+    EXIT_PARAMETER_MISMATCH: "ParameterMismatch",
+    EXIT_UPLOAD_FAILED: "UploadFailed",
+    EXIT_DEADLINE_EXCEEDED: "DeadlineExceeded",
+    EXIT_TERMINATED: "Terminated",
+    EXIT_SCRATCH_FULL: "ScratchFull",
+    EXIT_REQUIREMENTS_FAILED: "RequirementsFailed",
+    EXIT_NEEDS_BUILD: "NeedsBuild",
+    EXIT_STAGE_FAILED: "StageFailed",
+    EXIT_RUNTIME_ERROR: "RuntimeError",
+}
+REASON_COMPLETED = "Completed"  # exit code 0
+REASON_USER_ERROR = "UserError"  # any other exit code of user code's own, or a signal that it died of
+REASON_OOM_KILLED = "OOMKilled"  # exit code 137: a process of main was killed for lack of memory
 
 STOP_SECONDS = 15  # what user code has between SIGTERM and SIGKILL
 GRACE_UPLOAD_SECONDS = 600  # at most that much of timeouts.uploading is added to the pod's grace period
