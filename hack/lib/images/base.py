@@ -23,9 +23,9 @@ install -d -m 0755 -o {USER} -g {USER} "$1/home/millrace"
 test -e "$1/usr/bin/python" || ln -s python3 "$1/usr/bin/python"
 rm -rf "$1"/usr/lib/python3*/test "$1"/usr/lib/python3*/pydoc_data/topics.py
 find "$1/usr/lib" "$1/usr/share" -name __pycache__ -prune -exec rm -rf {{}} +
-chroot "$1" python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3* /usr/share/python3
+chroot "$1" sh -c 'python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3* /usr/share/python3'
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old
-rm -f "$1"/var/log/*.log "$1"/var/log/apt/* "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/etc/*- "$1"/var/lib/systemd/*
+rm -f "$1"/var/log/*.log "$1"/var/log/apt/* "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/etc/*-
 """
 
 

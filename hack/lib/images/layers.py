@@ -13,7 +13,7 @@ from cluster.context import REPO
 from cluster.shell import Fail, run, say
 
 from .base import Built, compile_all
-from .spec import EPOCH, HOME, PACKAGE, RUNTIME, SITE, Base, Image, sources
+from .spec import EPOCH, HOME, PACKAGE, RUNTIME, SITE, Image, sources
 
 _LAYERS = HOME / "layers"
 _RECIPE = "1"  # to be raised when the code below makes other layers of the same inputs
@@ -117,16 +117,9 @@ def _layer(what: str, key: str, built: Built, make: Callable[[Path], None]) -> P
 
 def _pack(folder: Path, target: Path) -> None:
     """Only what is ours: an entry for a folder of the base would change that."""
-    ours = [path for path in (folder / SITE, folder / "usr/local/bin", folder / RUNTIME) if path.is_dir()]
-    names = [str(inner.relative_to(folder)) for path in ours for inner in (_contents(path))]
+    names = [path for place in (SITE, "usr/local/bin") for path in (folder / place).glob("*")]
+    names += [path for path in (folder / "opt/millrace",) if path.is_dir()]
     options = ["--format=gnu", "--sort=name", f"--mtime=@{EPOCH}", "--owner=0", "--group=0", "--numeric-owner"]
     options += ["--mode=u=rwX,go=rX", "--null", "--verbatim-files-from", "--files-from=-"]
-    run("tar", "--create", "--file", target, "--directory", folder, *options, stdin="\0".join(sorted(names)))
-
-
-def _contents(path: Path) -> list[Path]:
-    return [path] if path.name == "runtime" else list(path.iterdir())
-
-
-def base_python(base: Base) -> str:
-    return f"python{base.python}"
+    listing = "\0".join(sorted(str(path.relative_to(folder)) for path in names))
+    run("tar", "--create", "--file", target, "--directory", folder, *options, stdin=listing)
