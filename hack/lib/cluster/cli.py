@@ -1,6 +1,7 @@
 """The commands of hack/cluster."""
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from . import kind, local, services, tools
-from .context import CACHE, REPO, Cluster
+from .context import CACHE, CLUSTERS, REPO, Cluster
 from .kubectl import environment, kubectl
 from .shell import Fail, locked, run, run_long, say, tail_file
 
@@ -119,6 +120,8 @@ def _remove(cluster: Cluster) -> None:
     if mounted:
         raise Fail("still mounted, so not removed:\n" + "\n".join(mounted))
     shutil.rmtree(cluster.state)
+    with contextlib.suppress(OSError):  # other clusters' are there
+        CLUSTERS.rmdir()
 
 
 def status(cluster: Cluster) -> None:

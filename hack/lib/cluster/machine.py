@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from .context import CACHE, CLUSTERS, Cluster
+from .context import CACHE, Cluster
 from .shell import Fail, locked, run, run_long, say
 
 # what must be there: the Debian package that has it
@@ -36,7 +36,7 @@ _SYSCTLS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
-_SYSCTL_RECORD = CLUSTERS / "sysctls.json"
+_SYSCTL_RECORD = Path("/run/millrace-sysctls.json")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
