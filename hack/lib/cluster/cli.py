@@ -39,7 +39,7 @@ def main() -> int:
     command(env, "env")
     command(load, "load", ("image", {"nargs": "+", "help": "an archive (docker or OCI), or a name buildah knows"}))
     command(logs, "logs", ("component", {"nargs": "?", "help": "one of the node's servers; all without"}))
-    command(tool, "tool", ("name", {"choices": sorted(tools.TOOLS)}))
+    command(tool, "tool", ("name", {"choices": sorted({*tools.TOOLS} - {"kubernetes"})}))
 
     options = vars(parser.parse_args())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that tidies up, as an interrupt is
@@ -128,6 +128,8 @@ def status(cluster: Cluster) -> None:
     """one screen: provider, versions, node, pods"""
     record = _running(cluster)
     problem = PROVIDERS[record["provider"]].problem(cluster)
+    if not problem and not record.get("up"):
+        problem = "`hack/cluster up` has not finished"
     print(f"cluster   {cluster.name}, {record['provider']}, {cluster.state}")
     print(f"health    {problem or 'well'}")
     if problem:
