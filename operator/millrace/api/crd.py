@@ -1,0 +1,162 @@
+"""CustomResourceDefinitions, made from the models: the models are the single source of the API."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from millrace.api.base import GROUP, VERSION, Model
+from millrace.api.datastore import DataStore
+from millrace.api.function import Function
+from millrace.api.jobrun import JobRun
+
+CATEGORY = "millrace"
+
+
+class Kind(NamedTuple):
+    """Names of a kind, and the columns that `kubectl get` prints."""
+
+    model: type[Model]
+    plural: str
+    short: str
+    columns: tuple[tuple[str, str, str], ...]  # name, type, JSON path
+
+    @property
+    def name(self) -> str:
+        """The kind's name, such as JobRun."""
+        return self.model.__name__
+
+
+def _ready(column: str) -> str:
+    return f".status.conditions[?(@.type=='Ready')].{column}"
+
+
+AGE = ("Age", "date", ".metadata.creationTimestamp")
+
+KINDS = (
+    Kind(
+        Function,
+        "functions",
+        "fn",
+        (
+            ("Ready", "string", _ready("status")),
+            ("Reason", "string", _ready("reason")),
+            ("Handler", "string", ".spec.handler"),
+            ("Python", "string", ".spec.pythonVersion"),
+            ("Revision", "string", ".status.revision"),
+            AGE,
+        ),
+    ),
+    Kind(
+        DataStore,
+        "datastores",
+        "dstore",
+        (
+            ("Ready", "string", _ready("status")),
+            ("Reason", "string", _ready("reason")),
+            ("Bucket", "string", ".spec.s3.bucket"),
+            ("Endpoint", "string", ".spec.s3.endpoint"),
+            ("Checked", "date", ".status.checked"),
+            AGE,
+        ),
+    ),
+    Kind(
+        JobRun,
+        "jobruns",
+        "jr",
+        (
+            ("Function", "string", ".spec.functionRef.name"),
+            ("Phase", "string", ".status.phase"),
+            ("Reason", "string", ".status.reason"),
+            ("Duration", "string", ".status.duration"),
+            AGE,
+        ),
+    ),
+)
+
+
+def structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Turns a JSON schema of pydantic into a structural one.
+
+    References are replaced by what they name, `anyOf: [X, null]` by X (an absent field, not a null one), titles and
+    defaults go: a default in the schema would be written into specs, and GitOps tools would see a difference.
+    """
+    if "$ref" in schema:
+        found = definitions[schema["$ref"].rsplit("/", 1)[1]]
+        schema = {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+    if "anyOf" in schema:
+        real = [option for option in schema["anyOf"] if option.get("type") != "null"]
+        rest = {key: value for key, value in schema.items() if key != "anyOf"}
+        return structural({**real[0], **rest}, definitions)
+    out: dict[str, Any] = {}
+    for key, value in schema.items():
+        match key:
+            case "title" | "default" | "$defs":
+                continue
+            case "properties":
+                out[key] = {name: structural(found, definitions) for name, found in value.items()}
+            case "items":
+                out[key] = structural(value, definitions)
+            case "additionalProperties" if isinstance(value, dict):
+                out[key] = structural(value, definitions)
+            case "additionalProperties" | "propertyNames":
+                continue
+            case "const":
+                out |= {"enum": [value], "type": "string"}
+            case _:
+                out[key] = value
+    if out.pop("x-quantity", False):
+        # As in the core API: a quantity may be written as a number.
+        pattern = out.get("pattern")
+        return {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": pattern}
+    return out
+
+
+def schema_of(model: type[Model]) -> dict[str, Any]:
+    """The openAPIV3Schema of a kind."""
+    raw = model.model_json_schema(by_alias=True)
+    properties = structural(raw, raw.get("$defs", {}))["properties"]
+    return {
+        "type": "object",
+        "description": (model.__doc__ or "").strip(),
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": properties["spec"],
+            "status": properties["status"],
+        },
+    }
+
+
+def definition(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
+                "categories": [CATEGORY],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": column_type, "jsonPath": path} for name, column_type, path in kind.columns
+                    ],
+                    "schema": {"openAPIV3Schema": schema_of(kind.model)},
+                }
+            ],
+        },
+    }

@@ -1,0 +1,90 @@
+"""Function: what is run. Source, handler or script, requirements, image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from millrace.api.base import Conditions, Metadata, Model, exactly_one, rule, validated
+
+INLINE_LIMIT = 128 * 1024
+
+Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^-\s].*$")]
+
+
+class Source(Model):
+    """Where the code comes from."""
+
+    inline: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=INLINE_LIMIT,
+            description="Python source, at most 128 KiB; it is the module `main` (the file main.py).",
+        ),
+    ]
+
+
+class FunctionSpec(Model):
+    """What is run."""
+
+    model_config = validated(
+        exactly_one("handler", "script"),
+        rule(
+            "!(has(self.image) && has(self.baseImage))",
+            "image and baseImage exclude each other: nothing is installed on a prebuilt image",
+        ),
+        rule(
+            "!(has(self.image) && has(self.requirements) && self.requirements.size() > 0)",
+            "requirements cannot be installed on a prebuilt image; use baseImage",
+        ),
+    )
+
+    description: Annotated[str, Field(max_length=1024)] | None = None
+    source: Source
+    handler: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:)?[A-Za-z_][A-Za-z0-9_]*$",
+            max_length=256,
+            description="module:function; a bare function name is one of the module main.",
+        ),
+    ] | None = None
+    script: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.py$",
+            max_length=256,
+            description="A script of the source, run as __main__.",
+        ),
+    ] | None = None
+    python_version: Annotated[
+        str,
+        Field(pattern=r"^3\.[0-9]{1,2}$", max_length=8, description="One that the installation offers; 3.13 if absent."),
+    ] | None = None
+    requirements: Annotated[
+        list[Requirement], Field(max_length=256, description="PEP 508 requirements, installed as wheels.")
+    ] = []
+    base_image: Annotated[
+        str, Field(min_length=1, max_length=512, description="Run on this image; it needs Python 3.9 or later.")
+    ] | None = None
+    image: Annotated[
+        str, Field(min_length=1, max_length=512, description="Run on this image as it is; nothing is installed.")
+    ] | None = None
+
+
+class FunctionStatus(Model):
+    """What became of it."""
+
+    observed_generation: int | None = None
+    conditions: Conditions = []
+    revision: str | None = Field(None, description="The ConfigMap that holds this state of the Function.")
+
+
+class Function(Model):
+    """A Python function or script."""
+
+    metadata: Metadata
+    spec: FunctionSpec
+    status: FunctionStatus = FunctionStatus()

@@ -1,0 +1,180 @@
+"""Jobs: one for each attempt of a run, and the probe of a DataStore."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from millrace import protocol as p
+from millrace.api.base import API_VERSION, Metadata, seconds
+from millrace.api.datastore import DataStore
+from millrace.build import pod
+from millrace.build.payload import payload
+from millrace.build.plan import store_entry
+from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY
+from millrace.domain.names import job_name, label_value, probe_name
+from millrace.domain.resolve import Resolved
+from millrace.domain.settings import Settings
+
+Manifest = dict[str, Any]
+
+
+class TooLarge(Exception):
+    """The payload does not fit into the pod's annotations."""
+
+
+def owner(kind: str, metadata: Metadata) -> Manifest:
+    """The owner reference of a child that we made."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def failure_policy(containers: list[str]) -> Manifest:
+    """FailJob rules only, one per class, so that the class stands in the Job's condition when the pod is gone.
+
+    With Ignore the Job controller would make pods without limit inside one Job (evidence: an evicted pod that provokes
+    its eviction loops for ever), so the operator alone decides on the next attempt.
+    """
+    rules: list[Manifest] = [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+    rules += [
+        {"action": "FailJob", "onExitCodes": {"containerName": name, "operator": "NotIn", "values": [0]}}
+        for name in containers
+    ]
+    return {"rules": rules}
+
+
+def _deadline(resolved: Resolved) -> int:
+    # A backstop for a pod that nobody ends while we are away: all phases at their limits, and an hour.
+    timeouts = resolved.run.spec.timeouts
+    phases = (timeouts.scheduling, timeouts.staging, timeouts.running, timeouts.uploading)
+    return sum(seconds(phase) for phase in phases) + 3600
+
+
+def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
+    """The Job of an attempt.
+
+    Raises TooLarge when plan and payload together have more than 192 KiB.
+    """
+    run = resolved.run
+    labels = {
+        **MANAGED_BY,
+        COMPONENT: "run",
+        FUNCTION: label_value(resolved.function.metadata.name),
+        JOBRUN: label_value(run.metadata.name),
+        ATTEMPT: str(attempt),
+    }
+    annotations = pod.pod_annotations(resolved, settings, payload(resolved), attempt)
+    size = sum(len(value.encode()) for value in annotations.values())
+    if size > p.PAYLOAD_LIMIT:
+        raise TooLarge(
+            f"parameters, inputData and references take {size} bytes; {p.PAYLOAD_LIMIT} fit into a run. "
+            "Put the data into a DataStore and name it under inputs"
+        )
+    spec = pod.pod_spec(resolved, settings)
+    for container in spec["containers"]:
+        if container["name"] == p.MAIN:
+            container["env"].append({"name": "MILLRACE_ATTEMPT", "value": str(attempt)})
+    names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(run.metadata.name, attempt),
+            "namespace": run.metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [owner("JobRun", run.metadata)],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": failure_policy(names),
+            "activeDeadlineSeconds": _deadline(resolved),
+            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec},
+        },
+    }
+
+
+def next_job(previous: Manifest, run: str, attempt: int) -> Manifest:
+    """The Job of a further attempt: the previous one's, which is the run's snapshot, under the attempt's name."""
+    template = previous["spec"]["template"]
+    kept = (*MANAGED_BY, COMPONENT, FUNCTION, JOBRUN)
+    labels = {key: previous["metadata"]["labels"][key] for key in kept} | {ATTEMPT: str(attempt)}
+    plan = json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION])
+    plan["run"]["attempt"] = attempt
+    if plan["logs"]:
+        plan["logs"]["prefix"] = f"logs/{run}/{attempt}/"
+    annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
+    spec = json.loads(json.dumps(template["spec"]))
+    for container in spec["containers"]:
+        for variable in container.get("env", []):
+            if variable["name"] == "MILLRACE_ATTEMPT":
+                variable["value"] = str(attempt)
+    fields = ("backoffLimit", "podReplacementPolicy", "podFailurePolicy", "activeDeadlineSeconds")
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(run, attempt),
+            "namespace": previous["metadata"]["namespace"],
+            "labels": labels,
+            "ownerReferences": previous["metadata"]["ownerReferences"],
+        },
+        "spec": {
+            **{field: previous["spec"][field] for field in fields},
+            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec},
+        },
+    }
+
+
+def probe_job(store: DataStore, settings: Settings) -> Manifest:
+    """The Job that probes a DataStore and stays until it is healthy.
+
+    A missing Secret key keeps the pod in CreateContainerConfigError, from which the kubelet starts it when the key
+    appears; a failed probe is started again with the kubelet's back-off (10 s to 5 min).
+    """
+    labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name)}
+    container = {
+        "name": "probe",
+        "image": settings.stage_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["probe"],
+        "env": [
+            {"name": "MILLRACE_PROBE", "value": pod.escaped(pod.compact(store_entry(store, 0)))},
+            *pod.credentials_env(store, 0),
+        ],
+        "resources": settings.stage_resources,
+        "securityContext": pod.security_context(read_only=True),
+        "volumeMounts": [{"name": "work", "mountPath": "/tmp"}, *pod.ca_mounts((store,))],  # noqa: S108
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": probe_name(store.metadata.name, store.metadata.generation),
+            "namespace": store.metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [owner("DataStore", store.metadata)],
+        },
+        "spec": {
+            "backoffLimit": 100_000,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "restartPolicy": "OnFailure",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 2,
+                    "securityContext": pod.pod_security_context(settings),
+                    "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
+                    "containers": [container],
+                    "volumes": [{"name": "work", "emptyDir": {}}, *pod.ca_volumes((store,))],
+                },
+            },
+        },
+    }

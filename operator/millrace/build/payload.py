@@ -1,0 +1,75 @@
+"""payload.json: the job's payload as watsonx writes it (seed 000), without any secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.api.datastore import DataStore
+from millrace.domain.resolve import Resolved, ResolvedInput, substitute
+
+
+def _connection(store: DataStore) -> dict[str, Any]:
+    s3 = store.spec.s3
+    assert s3 is not None
+    found = {"name": store.metadata.name, "endpoint_url": s3.endpoint, "bucket": s3.bucket, "region": s3.region}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _location(store: DataStore, path: str) -> dict[str, Any]:
+    s3 = store.spec.s3
+    assert s3 is not None
+    return {"bucket": s3.bucket, "path": f"{s3.prefix}/{path}" if s3.prefix else path}
+
+
+def reference(found: ResolvedInput) -> dict[str, Any]:
+    """The reference of an input, as in scoring.input_data_references."""
+    assert found.input.data_store is not None
+    return {
+        "id": found.input.name,
+        "type": "data_asset" if found.staged else "connection_asset",
+        "connection": _connection(found.store),
+        "location": _location(found.store, found.input.data_store.path),
+    }
+
+
+def _output_references(resolved: Resolved) -> list[dict[str, Any]]:
+    uploaded = {output.output.name: output for output in resolved.outputs}
+    references: list[dict[str, Any]] = []
+    for output in resolved.run.spec.outputs:
+        if output.href:
+            references.append({"id": output.name, "type": "url", "location": {"href": output.href}})
+        elif output.asset:
+            references.append({"id": output.name, "type": "data_asset", "location": {"name": output.asset}})
+        else:
+            found = uploaded[output.name]
+            references.append(
+                {
+                    "id": output.name,
+                    "type": "connection_asset",
+                    "connection": _connection(found.store),
+                    "location": _location(found.store, substitute(found.key, resolved.run)),
+                }
+            )
+    return references
+
+
+def payload(resolved: Resolved) -> dict[str, Any]:
+    """The payload of a run. What was not asked for is absent (seed 000, last but one note)."""
+    run = resolved.run
+    scoring: dict[str, Any] = {}
+    if run.spec.input_data:
+        scoring["input_data"] = [data.dump() for data in run.spec.input_data]
+    if resolved.inputs:
+        scoring["input_data_references"] = [reference(found) for found in resolved.inputs]
+    if outputs := _output_references(resolved):
+        scoring["output_data_reference"] = outputs[0]
+        if len(outputs) > 1:
+            scoring["output_data_references"] = outputs
+    if run.spec.environment_variables:
+        scoring["environment_variables"] = run.spec.environment_variables
+    return {
+        "deployment": {"id": resolved.function.metadata.uid},
+        "space_id": run.metadata.namespace,
+        "name": run.metadata.name,
+        "scoring": scoring,
+    }

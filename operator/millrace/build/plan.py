@@ -1,0 +1,117 @@
+"""plan.json: what the containers of a run's pod have to do (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from millrace.api.base import seconds
+from millrace.api.datastore import DataStore
+from millrace.build.payload import reference
+from millrace.domain.resolve import Resolved, ResolvedInput
+from millrace.domain.settings import Settings
+from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS
+
+LOG_BYTES = 64 * 1024 * 1024
+INDEX_CA_FILE = CA_DIR + "/index/ca.crt"
+
+_SUFFIX = {"": 1, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15} | {
+    f"{letter}i": 1024**power for power, letter in enumerate("KMGTP", start=1)
+}
+
+
+def quantity(text: str | int) -> int:
+    """Bytes of a Kubernetes quantity such as 10Gi."""
+    found = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text))
+    assert found, text
+    return int(float(found[1]) * _SUFFIX[found[2]])
+
+
+def store_entry(store: DataStore, index: int) -> dict[str, Any]:
+    """One store of the plan; its place in the list names its credentials' variables."""
+    assert store.spec.s3 is not None
+    s3 = store.spec.s3.dump()
+    s3.setdefault("pathStyle", True)
+    return {
+        "name": store.metadata.name,
+        "s3": s3,
+        "credentials": store.spec.credentials is not None,
+        "ca": f"{CA_DIR}/{index}/ca.crt" if store.spec.ca_bundle_ref else None,
+    }
+
+
+def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[str, Any]:
+    name = found.input.name
+    if not found.staged:
+        return {"name": name, "type": found.type, "stage": False, "reference": reference(found)}
+    assert found.input.data_store is not None
+    return {
+        "name": name,
+        "type": found.type,
+        "store": index[found.store.metadata.name],
+        "key": found.input.data_store.path.strip("/"),
+        "path": IN_DIR if alone else f"{IN_DIR}/{name}",
+        "glob": found.input.glob,
+        "optional": bool(found.input.optional),
+        "stage": True,
+    }
+
+
+def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
+    """The plan of a run, without its attempt (for_attempt adds it). It holds no secret."""
+    run, function = resolved.run, resolved.function
+    index = {store.metadata.name: number for number, store in enumerate(resolved.stores)}
+    alone = sum(found.staged for found in resolved.inputs) == 1
+    timeouts = run.spec.timeouts
+    return {
+        "run": {
+            "namespace": run.metadata.namespace,
+            "name": run.metadata.name,
+            "uid": run.metadata.uid,
+            "function": function.metadata.name,
+            "functionRevision": resolved.revision,
+        },
+        "code": {
+            "handler": function.spec.handler,
+            "script": function.spec.script,
+            "source": SOURCE_DIR,
+            "requirements": function.spec.requirements,
+            "pythonVersion": resolved.python_version,
+            "bringRuntime": not resolved.image_is_ours,
+        },
+        "parameters": run.spec.parameters,
+        "inputs": [_input(found, index, alone=alone) for found in resolved.inputs],
+        "outputs": [
+            {
+                "name": found.output.name,
+                "path": OUT_DIR if len(resolved.outputs) == 1 else f"{OUT_DIR}/{found.output.name}",
+                "store": index[found.store.metadata.name],
+                "key": found.key,
+                "archive": found.output.archive or "Zip",
+                "when": found.output.when or "OnSuccess",
+            }
+            for found in resolved.outputs
+        ],
+        "stores": [store_entry(store, number) for number, store in enumerate(resolved.stores)],
+        "limits": {
+            "running": seconds(timeouts.running),
+            "staging": seconds(timeouts.staging),
+            "uploading": seconds(timeouts.uploading),
+            "stop": STOP_SECONDS,
+            "scratchBytes": quantity(run.spec.scratch.size) if run.spec.scratch else None,
+            "logBytes": LOG_BYTES,
+        },
+        "index": {"url": settings.index_url, "ca": INDEX_CA_FILE if settings.ca_bundle_file else None},
+        "logs": {"store": index[resolved.logs_store.metadata.name], "prefix": f"logs/{run.metadata.name}/"}
+        if resolved.logs_store
+        else None,
+    }
+
+
+def for_attempt(base: dict[str, Any], attempt: int) -> dict[str, Any]:
+    """The plan of one attempt: its number, and a folder of its own for its logs."""
+    found = {**base, "run": {**base["run"], "attempt": attempt}}
+    if base["logs"]:
+        run = base["run"]["name"]
+        found["logs"] = {**base["logs"], "prefix": f"logs/{run}/{attempt}/"}
+    return found

@@ -1,0 +1,14 @@
+"""Labels of what we make. Users' labels are never copied to it (Argo CD would prune it)."""
+
+from __future__ import annotations
+
+from millrace.api.base import GROUP
+
+MANAGED_BY = {"app.kubernetes.io/managed-by": "millrace"}
+COMPONENT = f"{GROUP}/component"  # run | chore | revision | authorities
+ATTEMPT = f"{GROUP}/attempt"
+JOBRUN = f"{GROUP}/jobrun"
+FUNCTION = f"{GROUP}/function"
+DATASTORE = f"{GROUP}/datastore"
+
+ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

@@ -1,0 +1,199 @@
+"""From a JobRun and what it names to what can be run, or to the obstacle: pure, and the only place that decides so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from millrace.api.base import seconds
+from millrace.api.datastore import DataStore
+from millrace.api.function import Function
+from millrace.api.jobrun import Input, JobRun, Output
+from millrace.domain.conditions import find
+from millrace.domain.names import revision_name
+from millrace.domain.settings import DEFAULT_PYTHON, Settings
+
+
+class Obstacle(NamedTuple):
+    """Why a run cannot start. `heals`: without a change of the run; `known`: false while we have not looked yet."""
+
+    reason: str
+    message: str
+    heals: bool = True
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class ResolvedInput:
+    """An input, its store, and whether it is staged."""
+
+    input: Input
+    store: DataStore
+    staged: bool
+
+    @property
+    def type(self) -> str:
+        """uri_folder or uri_file."""
+        return self.input.type or "uri_folder"
+
+
+@dataclass(frozen=True)
+class ResolvedOutput:
+    """An output that is uploaded: its store and its key (below the store's prefix)."""
+
+    output: Output
+    store: DataStore
+    key: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All that a pod is built from."""
+
+    run: JobRun
+    function: Function
+    revision: str
+    image: str
+    image_is_ours: bool
+    python_version: str
+    inputs: tuple[ResolvedInput, ...]
+    outputs: tuple[ResolvedOutput, ...]
+    logs_store: DataStore | None
+
+    @property
+    def stores(self) -> tuple[DataStore, ...]:
+        """Stores that the pod itself reads or writes, each once, the first output's first: it holds the commit record."""
+        used = [output.store for output in self.outputs]
+        used += [found.store for found in self.inputs if found.staged]
+        used += [self.logs_store] if self.logs_store else []
+        return tuple({store.metadata.name: store for store in used}.values())
+
+
+def check_function(function: Function, settings: Settings) -> Obstacle | None:
+    """What keeps every run of this Function from starting, if anything does."""
+    version = function.spec.python_version or DEFAULT_PYTHON
+    needs_ours = not (function.spec.image or function.spec.base_image)
+    if needs_ours and version not in settings.python_versions:
+        offered = ", ".join(sorted(settings.python_versions))
+        return Obstacle("PythonVersionNotOffered", f"spec.pythonVersion {version} is not offered here; offered: {offered}")
+    if len(function.spec.source.inline.encode()) > 128 * 1024:
+        return Obstacle(
+            "SourceTooLarge", "spec.source.inline has more than 131072 bytes; keep data and generated code out of it"
+        )
+    return None
+
+
+def default_store(stores: Mapping[str, DataStore]) -> DataStore | None:
+    """The namespace's default store; of several the oldest."""
+    marked = [store for store in stores.values() if store.is_default]
+    return min(marked, key=lambda s: (s.metadata.creation_timestamp, s.metadata.name), default=None)
+
+
+def _check_store(name: str, stores: Mapping[str, DataStore]) -> Obstacle | None:
+    store = stores.get(name)
+    if store is None:
+        return Obstacle("DataStoreNotFound", f"DataStore {name} does not exist in this namespace")
+    ready = find(store.status.conditions, "Ready")
+    if ready is None or ready.observed_generation != store.metadata.generation or ready.status == "Unknown":
+        return Obstacle("DataStoreNotChecked", f"DataStore {name} is being checked", known=False)
+    if ready.status == "False":
+        return Obstacle("DataStoreNotReady", f"DataStore {name}: {ready.reason}: {ready.message}")
+    return None
+
+
+def substitute(path: str, run: JobRun) -> str:
+    """Replaces {run}, {date} and {time} (of the run's creation, UTC) in a path."""
+    created = run.metadata.creation_timestamp  # 2026-01-31T08:30:00Z
+    return (
+        path.replace("{run}", run.metadata.name)
+        .replace("{date}", created[:10])
+        .replace("{time}", created[11:19].replace(":", ""))
+    )
+
+
+def _output_key(output: Output, run: JobRun) -> str:
+    """PATH/OUTPUT.zip, or assets/ASSET/UID/OUTPUT.zip; a folder where nothing is zipped."""
+    if output.data_store is not None:
+        folder = substitute(output.data_store.path, run).strip("/")
+    else:
+        folder = f"assets/{output.asset}/{run.metadata.uid}"
+    return f"{folder}/{output.name}/" if output.archive == "None" else f"{folder}/{output.name}.zip"
+
+
+def _logs_store(run: JobRun, default: DataStore | None, outputs: tuple[ResolvedOutput, ...]) -> DataStore | None:
+    wanted = run.spec.logs or ("Archive" if run.spec.inputs or run.spec.outputs else "None")
+    if wanted == "None":
+        return None
+    return default or (outputs[0].store if outputs else None)
+
+
+def resolve(
+    run: JobRun, function: Function | None, stores: Mapping[str, DataStore], settings: Settings
+) -> Resolved | Obstacle:
+    """Decides what is run; `stores` are those of the run's namespace by name. The first obstacle found is returned."""
+    if function is None:
+        return Obstacle("FunctionNotFound", f"Function {run.spec.function_ref.name} does not exist in this namespace")
+    if obstacle := check_function(function, settings):
+        return obstacle
+    shared = {i.name for i in run.spec.inputs} & set(run.spec.parameters)
+    if shared:
+        names = ", ".join(sorted(shared))
+        return Obstacle("ParameterMismatch", f"both an input and a parameter are named {names}", heals=False)
+    default = default_store(stores)
+    needs_default = any(output.asset for output in run.spec.outputs)
+    if default is None and needs_default:
+        return Obstacle(
+            "DefaultStoreNotFound",
+            "an output with asset goes to the namespace's default store; give one DataStore the annotation "
+            'millrace.dev/is-default: "true"',
+        )
+    named = [i.data_store.name for i in run.spec.inputs if i.data_store]
+    named += [o.data_store.name for o in run.spec.outputs if o.data_store]
+    named += [default.metadata.name] if default and needs_default else []
+    for name in dict.fromkeys(named):
+        if obstacle := _check_store(name, stores):
+            return obstacle
+    outputs = tuple(
+        ResolvedOutput(o, stores[o.data_store.name] if o.data_store else default, _output_key(o, run))  # type: ignore[arg-type]
+        for o in run.spec.outputs
+        if not o.href
+    )
+    logs = _logs_store(run, default, outputs)
+    if run.spec.logs == "Archive" and logs is None:
+        return Obstacle("DefaultStoreNotFound", "logs: Archive needs a default store in the namespace, or an output")
+    if logs is not None and (obstacle := _check_store(logs.metadata.name, stores)):
+        return obstacle
+    version = function.spec.python_version or DEFAULT_PYTHON
+    own_image = function.spec.image or function.spec.base_image
+    return Resolved(
+        run=run,
+        function=function,
+        revision=revision_name(function.metadata.name, function.spec.dump()),
+        image=own_image or settings.python_versions[version],
+        image_is_ours=own_image is None,
+        python_version=version,
+        inputs=tuple(
+            ResolvedInput(i, stores[i.data_store.name], _staged(i, stores[i.data_store.name], default))
+            for i in run.spec.inputs
+            if i.data_store
+        ),
+        outputs=outputs,
+        logs_store=logs,
+    )
+
+
+def _staged(found: Input, store: DataStore, default: DataStore | None) -> bool:
+    """Auto, as in the seeds: what is managed (in the default store) is downloaded, what is connected is left to the script."""
+    match found.stage or "Auto":
+        case "Download":
+            return True
+        case "Never":
+            return False
+        case _:
+            return default is not None and store.metadata.name == default.metadata.name
+
+
+def queued_seconds(run: JobRun) -> int:
+    """How long the run may wait for its start."""
+    return seconds(run.spec.timeouts.queued)

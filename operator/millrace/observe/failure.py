@@ -1,0 +1,118 @@
+"""Why an attempt failed: one table from what pod and Job say to one reason. Fixtures are recorded from a cluster."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from millrace import protocol as p
+from millrace.domain.attempts import Failure
+from millrace.observe.job import JobFacts
+from millrace.observe.pod import ContainerFacts, PodFacts
+
+# Waiting reasons of a container that cannot start by itself, and what they are to the user.
+WAITING = {
+    "ErrImagePull": "ImagePull",
+    "ImagePullBackOff": "ImagePull",
+    "InvalidImageName": "ImagePull",
+    "ErrImageNeverPull": "ImagePull",
+    "ImageInspectError": "ImagePull",
+    "CreateContainerConfigError": "ConfigError",
+    "CreateContainerError": "StartError",
+    "RunContainerError": "StartError",
+}
+START_FAILURES = {"StartError", "ContainerCannotRun"}
+
+# Disruption reasons of Kubernetes (pod condition DisruptionTarget).
+DISRUPTIONS = {
+    "EvictionByEvictionAPI": "Evicted",
+    "TerminationByKubelet": "Evicted",
+    "PreemptionByScheduler": "Preempted",
+    "DeletionByTaintManager": "NodeLost",
+    "DeletionByPodGC": "NodeLost",
+}
+
+OWN_CODES = {
+    p.EXIT_HANDLER_NOT_FOUND: "HandlerNotFound",
+    p.EXIT_PARAMETER_MISMATCH: "ParameterMismatch",
+    p.EXIT_UPLOAD_FAILED: "UploadFailed",
+    p.EXIT_DEADLINE_EXCEEDED: "DeadlineExceeded",
+    p.EXIT_SCRATCH_FULL: "ScratchFull",
+    p.EXIT_REQUIREMENTS_FAILED: "RequirementsFailed",
+    p.EXIT_NEEDS_BUILD: "NeedsBuild",
+    p.EXIT_STAGE_FAILED: "StageFailed",
+    p.EXIT_RUNTIME_ERROR: "RuntimeError",
+}
+# What another attempt cannot change.
+FINAL = {"HandlerNotFound", "ParameterMismatch", "RequirementsFailed", "NeedsBuild", "UploadFailed", "StartError"}
+
+_EXIT_CODE = re.compile(r"Container (\S+) for pod \S+ failed with exit code (\d+)")
+
+
+def _verdict(container: ContainerFacts, message: str) -> Failure:
+    """Reason, message and what they mean for another attempt, of a container that has ended badly."""
+    code, own = container.exit_code or 0, OWN_CODES.get(container.exit_code or 0)
+    if container.reason == "OOMKilled" or (container.name == p.MAIN and container.report().get("reason") == "OOMKilled"):
+        return Failure("OOMKilled", message or f"{container.name} used more memory than its limit")
+    if container.reason in START_FAILURES:
+        return Failure("StartError", message, again=False)
+    if container.name == p.MAIN and code == p.EXIT_TERMINATED:
+        return Failure("PodDeleted", "the pod was deleted while user code ran", charged=False)
+    reason = own or {p.MAIN: "UserError", p.STAGE: "StageFailed"}.get(container.name, "UploadFailed")
+    # User code is not run again for an upload that failed.
+    again = container.name != p.COLLECT and reason not in FINAL
+    return Failure(reason, message or f"{container.name} ended with exit code {code}", again=again)
+
+
+def _of_container(container: ContainerFacts) -> Failure:
+    """The failure of a container that has ended with another code than 0."""
+    report = container.report()
+    message = str(report.get("message") or ("" if report else container.message))[:1024]
+    return replace(
+        _verdict(container, message),
+        container=container.name,
+        exit_code=container.exit_code,
+        log_tail=str(report["logTail"]) if report.get("logTail") else None,
+    )
+
+
+def _disruption(reason: str, message: str) -> Failure:
+    return Failure(DISRUPTIONS.get(reason, "Evicted"), message[:1024] or reason, charged=False)
+
+
+def of_pod(pod: PodFacts) -> Failure:
+    """The failure of a pod that is over and has failed: the first cause wins, main before stage before collect."""
+    if pod.reason == "Evicted":
+        full = "emptyDir" in pod.message or "ephemeral" in pod.message
+        return Failure("ScratchFull" if full else "Evicted", pod.message[:1024], charged=full)
+    main = pod.container(p.MAIN)
+    if pod.disruption and (not main.over or main.exit_code in {p.EXIT_TERMINATED, 137, 143}):
+        return _disruption(*pod.disruption)
+    if pod.deleted and not main.over:
+        return Failure("PodDeleted", "the pod was deleted before user code ran", charged=False)
+    for name in (p.MAIN, p.STAGE, p.COLLECT):
+        if pod.container(name).failed:
+            return _of_container(pod.container(name))
+    return Failure(pod.reason or "PodFailed", pod.message[:1024])
+
+
+def of_job(job: JobFacts) -> Failure:
+    """The failure of a Job whose pod is gone: what its condition says."""
+    reason, message = job.failed or ("", "")
+    if "DisruptionTarget" in message:
+        return Failure("Evicted", message, charged=False)
+    if found := _EXIT_CODE.search(message):
+        return _of_container(ContainerFacts(name=found[1], exit_code=int(found[2]), reason="Error"))
+    if reason == "DeadlineExceeded":
+        return Failure("DeadlineExceeded", message, again=False)
+    return Failure("PodDeleted", f"the pod is gone: {message}" if message else "the pod is gone", charged=False)
+
+
+def obstacle_of(pod: PodFacts) -> tuple[str, str] | None:
+    """What keeps a pod from starting (reason and message), if anything does."""
+    if pod.unschedulable is not None and not pod.scheduled:
+        return "Unschedulable", pod.unschedulable
+    for container in pod.containers.values():
+        if container.waiting in WAITING:
+            return WAITING[container.waiting], f"{container.name}: {container.message or container.waiting}"
+    return None

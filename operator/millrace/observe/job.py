@@ -1,0 +1,56 @@
+"""What a Job object says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.domain.labels import ATTEMPT, ENDED
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """A Job."""
+
+    name: str
+    uid: str
+    attempt: int
+    created: str
+    suspended: bool
+    active: int
+    terminating: int
+    complete: bool
+    failed: tuple[str, str] | None  # reason and message of Failed, or of FailureTarget, which announces it
+    finished: str | None
+    deleted: bool
+    ended: tuple[str, str] | None = None  # why we ended it: reason and message
+
+    @property
+    def over(self) -> bool:
+        """Whether the Job controller has closed it."""
+        return self.finished is not None
+
+
+def read_job(job: Mapping[str, Any]) -> JobFacts:
+    """Reads a Job object."""
+    meta, status = job["metadata"], job.get("status") or {}
+    note: str = (meta.get("annotations") or {}).get(ENDED, "")
+    reason, _, message = note.partition(": ")
+    conditions = {c["type"]: c for c in status.get("conditions") or [] if c.get("status") == "True"}
+    failed = conditions.get("Failed") or conditions.get("FailureTarget")
+    ended = conditions.get("Complete") or conditions.get("Failed")
+    return JobFacts(
+        name=meta["name"],
+        uid=meta["uid"],
+        attempt=int((meta.get("labels") or {}).get(ATTEMPT, "0")),
+        created=meta.get("creationTimestamp", ""),
+        suspended=bool((job.get("spec") or {}).get("suspend")),
+        active=status.get("active", 0),
+        terminating=status.get("terminating") or 0,
+        complete="Complete" in conditions,
+        failed=(failed.get("reason", ""), failed.get("message", "")) if failed else None,
+        finished=(ended or {}).get("lastTransitionTime"),
+        deleted="deletionTimestamp" in meta,
+        ended=(reason, message) if note else None,
+    )

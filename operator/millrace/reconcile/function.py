@@ -1,0 +1,56 @@
+"""Function: keeps the ConfigMap of its current revision, and those that runs still need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from millrace.api.function import Function
+from millrace.build.revision import revision
+from millrace.domain.conditions import Mark
+from millrace.domain.resolve import check_function
+from millrace.domain.settings import Settings
+from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Plan
+from millrace.reconcile.status import conditions_patch, patch
+
+
+@dataclass(frozen=True)
+class FunctionSnapshot:
+    """A Function, the revisions that exist (name to UID), and those that unfinished runs name."""
+
+    function: Function
+    revisions: dict[str, str]
+    in_use: frozenset[str]
+    settings: Settings
+    now: datetime
+
+
+def reconcile_function(s: FunctionSnapshot) -> Plan:
+    """Ready, or why no run of it can start."""
+    function, meta = s.function, s.function.metadata
+    if meta.deletion_timestamp:
+        return NOTHING
+    obstacle = check_function(function, s.settings)
+    actions: list[Action] = []
+    status: dict[str, object] = {}
+    current = None
+    if obstacle:
+        mark = Mark("Ready", status=False, reason=obstacle.reason, message=obstacle.message)
+    else:
+        wanted = revision(function)
+        current = wanted["metadata"]["name"]
+        if current not in s.revisions:
+            actions.append(Create(wanted))
+        mark = Mark("Ready", status=True, reason="Valid", message="")
+        status["revision"] = current
+    actions += [
+        Delete("ConfigMap", meta.namespace, name, uid)
+        for name, uid in sorted(s.revisions.items())
+        if name != current and name not in s.in_use
+    ]
+    status["conditions"] = conditions_patch(
+        function.status.conditions, [mark], now=s.now, generation=meta.generation
+    )
+    if write := patch("Function", meta, function.status.dump(), status):
+        actions.append(write)
+    return Plan(tuple(actions))

@@ -1,0 +1,129 @@
+"""Statuses of a run: waiting, going on, over. Whole statuses are made here, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from millrace.api.jobrun import JobRun, Phase
+from millrace.domain.attempts import Failure
+from millrace.domain.clock import human, parse, render
+from millrace.domain.conditions import Mark
+from millrace.observe.pod import PodFacts
+from millrace.observe.run import inputs_of, logs_of, outputs_of, times_of, warnings_of
+from millrace.reconcile.plan import Action, Emit, Plan
+from millrace.reconcile.status import conditions_patch, patch
+
+LOG_TAIL = 2048
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    phase: Phase
+    failure: Failure | None = None
+    pod: PodFacts | None = None
+    attempt: int | None = None
+
+
+def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime) -> tuple[Action, ...]:
+    meta = run.metadata
+    found = {
+        **status,
+        "jobId": meta.uid,
+        "conditions": conditions_patch(run.status.conditions, marks, now=now, generation=meta.generation),
+    }
+    write = patch("JobRun", meta, run.status.dump(), found)
+    return (write,) if write else ()
+
+
+def wait(run: JobRun, phase: Phase, reason: str, message: str, now: datetime) -> tuple[Action, ...]:
+    """The run cannot go on for now: phase, and the reason in a condition."""
+    before_start = run.status.job_name is None
+    marks = [
+        Mark("Resolved" if before_start else "Started", status=False, reason=reason, message=message),
+        Mark("Reconciling", status=True, reason=reason, message=message),
+    ]
+    return _write(run, marks, {"phase": phase.value, "reason": reason}, now)
+
+
+def progress(
+    run: JobRun,
+    *,
+    phase: Phase,
+    reason: str,
+    message: str,
+    now: datetime,
+    attempt: int | None = None,
+    job_name: str | None = None,
+    revision: str | None = None,
+    pod: PodFacts | None = None,
+) -> tuple[Action, ...]:
+    """The run goes on."""
+    started = phase in {Phase.RUNNING, Phase.UPLOADING}
+    marks = [
+        Mark("Resolved", status=True, reason="Resolved"),
+        Mark("Admitted", status=True, reason="Admitted"),
+        Mark("Started", status=started, reason=reason, message=message),
+        Mark("Reconciling", status=True, reason=reason, message=message),
+    ]
+    status: dict[str, Any] = {"phase": phase.value, "reason": None if phase.value == reason else reason}
+    if attempt:
+        status |= {"attempt": attempt, "jobName": job_name}
+    if revision:
+        status["functionRevision"] = revision
+    times = run.status.times.dump() if run.status.times else {"admitted": render(now)}
+    status["times"] = {**times, **(times_of(pod) if pod else {})}
+    if pod and (inputs := inputs_of(pod)):
+        status["inputs"] = inputs
+    return _write(run, marks, status, now)
+
+
+def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
+    """The run is over: everything that is known about it goes into one write."""
+    pod, failure = outcome.pod, outcome.failure
+    succeeded = outcome.phase is Phase.SUCCEEDED
+    reason = "Succeeded" if failure is None else failure.reason
+    message = "" if failure is None else failure.message
+    marks = [
+        Mark("Finished", status=True, reason=outcome.phase.value, message=message),
+        Mark("Succeeded", status=succeeded, reason=reason, message=message),
+        Mark("Reconciling", status=False, reason=outcome.phase.value),
+        Mark("Stalled", status=not succeeded, reason=reason, message=message),
+    ]
+    if run.status.job_name is None:
+        resolved = succeeded or outcome.attempt is not None
+        marks.append(Mark("Resolved", status=resolved, reason="Resolved" if resolved else reason, message=message))
+    if pod and pod.container("main").started:
+        marks.append(Mark("Started", status=True, reason="Started"))
+    times = run.status.times.dump() if run.status.times else {}
+    status: dict[str, Any] = {
+        "phase": outcome.phase.value,
+        "reason": None if succeeded else reason,
+        "duration": human(now - parse(run.metadata.creation_timestamp)),
+        "times": {**times, **(times_of(pod) if pod else {}), "finished": render(now)},
+    }
+    if failure is not None:
+        status["failure"] = {
+            "reason": failure.reason,
+            "message": failure.message,
+            "container": failure.container,
+            "exitCode": failure.exit_code,
+            "logTail": failure.log_tail[-LOG_TAIL:] if failure.log_tail else None,
+        }
+        status["failure"] = {key: value for key, value in status["failure"].items() if value is not None}
+    if pod:
+        assets = {output.name: output.asset for output in run.spec.outputs if output.asset}
+        found = {
+            "inputs": inputs_of(pod),
+            "outputs": outputs_of(pod, assets),
+            "warnings": warnings_of(pod),
+            "logs": logs_of(pod),
+        }
+        status |= {key: value for key, value in found.items() if value}
+    meta = run.metadata
+    text = message or f"finished after {status['duration']}"
+    event = Emit("JobRun", meta.namespace, meta.name, meta.uid, not succeeded, reason, text)
+    return Plan((*_write(run, marks, status, now), event))

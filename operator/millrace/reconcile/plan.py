@@ -1,0 +1,119 @@
+"""What a reconciliation wants done, as data. Only reconcile/execute.py does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Create:
+    """POST under a fixed name. Where it exists it counts as made only if its controller's UID is ours."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class CreateNextAttempt:
+    """POST the Job of a further attempt, made from the previous attempt's Job."""
+
+    namespace: str
+    previous: str
+    run: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Server-side apply."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class EndJob:
+    """Suspends a Job, so that its pod is ended with its grace, and notes why on it."""
+
+    namespace: str
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Deletes an object that we made, under its UID."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class PatchStatus:
+    """Merge-patches the status of an object, unless it has changed since it was read."""
+
+    kind: str
+    namespace: str
+    name: str
+    resource_version: str
+    status: Manifest
+
+
+@dataclass(frozen=True)
+class Emit:
+    """A Kubernetes Event about an object."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    warning: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class LookForJob:
+    """Reads a Job that the store misses: it may be ahead of our watch, or gone."""
+
+    namespace: str
+    name: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class LookForEvents:
+    """Reads the Events of a Job without a pod: a refused quota stands nowhere else."""
+
+    namespace: str
+    name: str
+    uid: str
+    owner: str
+
+
+Action = Create | CreateNextAttempt | Apply | EndJob | Delete | PatchStatus | Emit | LookForJob | LookForEvents
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions in their order, and when to look again (seconds), if a deadline or a retry asks for it."""
+
+    actions: tuple[Action, ...] = ()
+    again: float | None = None
+
+
+NOTHING = Plan()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What live reads and refused writes have told about an object; kept in memory only, it can be learned again."""
+
+    absent_jobs: frozenset[str] = frozenset()
+    refusal: tuple[int, str, float] | None = None  # HTTP status, message, time (Unix)
+    taken: str | None = None  # a name that somebody else's object has
+    events: tuple[str, str, float] | None = None  # reason, message, time of the look (Unix)

@@ -1,0 +1,154 @@
+"""Ties it together: events fill the store and ask for passes; workers take a snapshot, decide, and do."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from pydantic import ValidationError
+
+from millrace.domain.settings import Settings
+from millrace.kube.api import Api, ApiError
+from millrace.kube.resources import WATCHED
+from millrace.reconcile.datastore import reconcile_datastore
+from millrace.reconcile.function import reconcile_function
+from millrace.reconcile.plan import NOTHING, Learned, PatchStatus, Plan
+from millrace.reconcile.run import reconcile_run
+from millrace.runtime import metrics, snapshots
+from millrace.runtime.execute import Executor, Stale
+from millrace.runtime.queue import KeyedQueue
+from millrace.runtime.store import Key, Object, Store, controller_uid
+
+log = structlog.get_logger()
+
+WORKERS = 16
+OWN_KINDS = {"Function", "DataStore", "JobRun"}
+
+
+class Controller:
+    """The operator's work, apart from how it learns of changes."""
+
+    def __init__(self, api: Api, settings: Settings, ca_bundle: str | None = None) -> None:
+        self.api, self.settings, self._ca_bundle = api, settings, ca_bundle
+        self.store = Store()
+        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self._executor = Executor(api, self.store)
+
+    # --- What changed -------------------------------------------------------------------------------------------------
+
+    def seen(self, kind: str, obj: Object) -> None:
+        """An object was added or changed."""
+        if self.store.put(kind, obj) is not None:
+            self._enqueue(kind, obj)
+
+    def gone(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """An object was deleted."""
+        found = self.store.remove(kind, namespace, name, uid)
+        self._executor.learned.pop(uid, None)
+        if found is not None:
+            self._enqueue(kind, found)
+
+    def _enqueue(self, kind: str, obj: Object) -> None:
+        meta = obj["metadata"]
+        if kind in OWN_KINDS:
+            self.queue.add(Key(kind, meta["namespace"], meta["name"]))
+        if kind in {"Function", "DataStore"}:
+            self._enqueue_runs(meta["namespace"])
+        if owner := controller_uid(obj):
+            self._enqueue_owner(owner)
+
+    def _enqueue_owner(self, uid: str) -> None:
+        key = self.store.by_uid(uid)
+        if key is None:
+            return
+        if key.kind in OWN_KINDS:
+            self.queue.add(key)
+        elif (job := self.store.get(key)) and (owner := controller_uid(job)):
+            self._enqueue_owner(owner)
+
+    def _enqueue_runs(self, namespace: str) -> None:
+        """A Function or a DataStore changed: runs that wait for it may go on."""
+        for run in self.store.within("JobRun", namespace):
+            if not snapshots.is_terminal(run):
+                self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]))
+
+    # --- Start ----------------------------------------------------------------------------------------------------------
+
+    async def load(self, namespaces: list[str | None]) -> None:
+        """Lists everything once, causes before effects, so that decisions start from the whole state."""
+        for resource in WATCHED:
+            for namespace in namespaces:
+                async for page in self.api.pages(resource, namespace):
+                    for obj in page:
+                        self.store.put(resource.kind, obj)
+        for kind in OWN_KINDS:
+            for key in self.store.keys(kind):
+                self.queue.add(key)
+        log.info("loaded", objects=len(self.store))
+
+    async def run(self) -> None:
+        """Works for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run_timers())
+            for _ in range(WORKERS):
+                group.create_task(self._work())
+
+    # --- One pass -------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            metrics.QUEUE_LENGTH.set(len(self.queue))
+            try:
+                with metrics.RECONCILE_SECONDS.labels(key.kind).time():
+                    await self._reconcile(key)
+            except Stale as stale:
+                log.debug("decide again", key=key, reason=str(stale))
+                self.queue.failed(key)
+            except ValidationError as error:
+                # Stored before its schema was narrowed: nobody else may wait for it.
+                log.error("object does not fit the schema", key=key, error=str(error))
+                self.queue.done(key)
+            except ApiError as error:
+                self._failed(key, error)
+            except Exception as error:  # noqa: BLE001 - one object's bug must not stop the others
+                log.exception("bug", key=key)
+                self._failed(key, error)
+            else:
+                self.queue.done(key)
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        metrics.RECONCILE_ERRORS.labels(key.kind).inc()
+        pause = self.queue.failed(key)
+        log.warning("trying again", key=key, error=str(error), seconds=pause)
+
+    async def _reconcile(self, key: Key) -> None:
+        for _ in range(3):  # a live read or a refusal asks for another decision
+            plan = self._decide(key)
+            if not await self._executor.execute(plan):
+                break
+        _count_finished(plan)
+        if plan.again is not None:
+            self.queue.add_after(key, plan.again)
+
+    def _decide(self, key: Key) -> Plan:
+        now = datetime.now(UTC)
+        match key.kind:
+            case "JobRun":
+                uid = (self.store.get(key) or {}).get("metadata", {}).get("uid", "")
+                learned = self._executor.learned.get(uid, Learned())
+                run = snapshots.run_snapshot(self.store, key, learned, self.settings, self._ca_bundle, now)
+                return reconcile_run(run) if run else NOTHING
+            case "Function":
+                function = snapshots.function_snapshot(self.store, key, self.settings, now)
+                return reconcile_function(function) if function else NOTHING
+            case _:
+                datastore = snapshots.datastore_snapshot(self.store, key, self.settings, now)
+                return reconcile_datastore(datastore) if datastore else NOTHING
+
+
+def _count_finished(plan: Plan) -> None:
+    for action in plan.actions:
+        if isinstance(action, PatchStatus) and action.kind == "JobRun" and "duration" in action.status:
+            metrics.RUNS_FINISHED.labels(action.status["phase"], action.status["reason"] or "").inc()

@@ -1,0 +1,209 @@
+"""Does what a plan says: the only writes to the API server. Answers to writes go into the store at once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from millrace.build.job import next_job
+from millrace.domain.clock import parse
+from millrace.domain.labels import ENDED
+from millrace.kube.api import Api, ApiError
+from millrace.kube.resources import BY_KIND, EVENT, JOB
+from millrace.reconcile.plan import (
+    Action,
+    Apply,
+    Create,
+    CreateNextAttempt,
+    Delete,
+    Emit,
+    EndJob,
+    Learned,
+    LookForEvents,
+    LookForJob,
+    PatchStatus,
+    Plan,
+)
+from millrace.runtime.metrics import API_WRITES
+from millrace.runtime.store import Store, controller_uid
+
+log = structlog.get_logger()
+
+REFUSED = {400, 403, 422}
+EVENT_REASONS = (("exceeded quota", "QuotaExceeded"), ("violates PodSecurity", "PodSecurity"))
+
+
+class Stale(Exception):
+    """The object has changed since it was read: decide again."""
+
+
+class Executor:
+    """Executes plans. `learned` holds, by UID, what live reads and refusals have told."""
+
+    def __init__(self, api: Api, store: Store) -> None:
+        self._api, self._store = api, store
+        self.learned: dict[str, Learned] = {}
+
+    async def execute(self, plan: Plan) -> bool:
+        """Does the actions in their order; returns whether something was learned that asks for another decision.
+
+        Raises Stale when an object has changed meanwhile, ApiError when a request fails for another reason.
+        """
+        for action in plan.actions:
+            if await self._handlers[type(action)](self, action):
+                return True
+        return False
+
+    async def _create(self, action: Create) -> bool:
+        return await self._post(action.manifest)
+
+    async def _post(self, manifest: dict[str, Any]) -> bool:
+        kind, meta = manifest["kind"], manifest["metadata"]
+        owner = meta["ownerReferences"][0]
+        try:
+            made = await self._api.create(BY_KIND[kind], manifest)
+            API_WRITES.labels("create", kind).inc()
+        except ApiError as error:
+            if error.status == 409:
+                return await self._adopt(kind, meta, owner)
+            if kind == "Job" and error.status in REFUSED and "being terminated" not in error.message:
+                self._learn(owner["uid"], refusal=(error.status, error.message[:512], time.time()))
+                return True
+            raise
+        self._store.put(kind, made)
+        return False
+
+    async def _adopt(self, kind: str, meta: dict[str, Any], owner: dict[str, Any]) -> bool:
+        """The name exists: it is ours only if its controller is (CVE-2023-37264: a child was trusted by its name)."""
+        found = await self._api.get(BY_KIND[kind], meta["namespace"], meta["name"])
+        if found is None:
+            raise Stale(f"{kind} {meta['name']} is gone again")
+        if controller_uid(found) == owner["uid"]:
+            self._store.put(kind, found)
+            return False
+        owners = found["metadata"].get("ownerReferences") or []
+        namesake = any(o["kind"] == owner["kind"] and o["name"] == owner["name"] for o in owners)
+        if namesake or "deletionTimestamp" in found["metadata"]:
+            raise Stale(f"{kind} {meta['name']} of an earlier {owner['kind']} of that name is still there")
+        self._learn(owner["uid"], taken=f"{kind} {meta['name']}")
+        return True
+
+    async def _next(self, action: CreateNextAttempt) -> bool:
+        previous = await self._api.get(JOB, action.namespace, action.previous)
+        if previous is None:
+            raise Stale(f"Job {action.previous} is gone")
+        return await self._post(next_job(previous, action.run, action.attempt))
+
+    async def _apply(self, action: Apply) -> bool:
+        kind = action.manifest["kind"]
+        self._store.put(kind, await self._api.apply(BY_KIND[kind], action.manifest))
+        API_WRITES.labels("apply", kind).inc()
+        return False
+
+    async def _end(self, action: EndJob) -> bool:
+        patch = {
+            "metadata": {"annotations": {ENDED: f"{action.reason}: {action.message}"}},
+            "spec": {"suspend": True},
+        }
+        try:
+            self._store.put("Job", await self._api.merge(JOB, action.namespace, action.name, patch))
+            API_WRITES.labels("patch", "Job").inc()
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        return False
+
+    async def _delete(self, action: Delete) -> bool:
+        await self._api.delete(BY_KIND[action.kind], action.namespace, action.name, action.uid)
+        API_WRITES.labels("delete", action.kind).inc()
+        self._store.remove(action.kind, action.namespace, action.name, action.uid)
+        return False
+
+    async def _patch_status(self, action: PatchStatus) -> bool:
+        resource = BY_KIND[action.kind]
+        patch = {"metadata": {"resourceVersion": action.resource_version}, "status": action.status}
+        try:
+            found = await self._api.merge(resource, action.namespace, action.name, patch, subresource="status")
+        except ApiError as error:
+            if error.status not in {404, 409}:
+                raise
+            current = await self._api.get(resource, action.namespace, action.name)
+            if current is not None:
+                self._store.put(action.kind, current)
+            raise Stale(f"{action.kind} {action.name} has changed") from error
+        API_WRITES.labels("patch", action.kind).inc()
+        self._store.put(action.kind, found)
+        return False
+
+    async def _emit(self, action: Emit) -> bool:
+        involved = {"kind": action.kind, "namespace": action.namespace, "name": action.name, "uid": action.uid}
+        digest = hashlib.sha256(f"{action.uid}{action.reason}{action.message}".encode()).hexdigest()[:16]
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{action.name[:230]}.{digest}", "namespace": action.namespace},
+            "involvedObject": {**involved, "apiVersion": BY_KIND[action.kind].api_version},
+            "type": "Warning" if action.warning else "Normal",
+            "reason": action.reason,
+            "message": action.message[:1024] or action.reason,
+            "source": {"component": "millrace"},
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+        }
+        try:
+            await self._api.create(EVENT, event)
+            API_WRITES.labels("create", "Event").inc()
+        except ApiError as error:
+            # An Event is for people; the status says the same, so nothing waits for it.
+            log.info("event not written", reason=action.reason, object=action.name, error=str(error))
+        return False
+
+    async def _look_for_job(self, action: LookForJob) -> bool:
+        found = await self._api.get(JOB, action.namespace, action.name)
+        if found is not None and controller_uid(found) == action.owner:
+            self._store.put("Job", found)
+        else:
+            known = self.learned.get(action.owner, Learned()).absent_jobs
+            self._learn(action.owner, absent_jobs=known | {action.name})
+        return True
+
+    async def _look_for_events(self, action: LookForEvents) -> bool:
+        selector = f"involvedObject.uid={action.uid},type=Warning"
+        found = [
+            event
+            async for page in self._api.pages(EVENT, action.namespace, field_selector=selector)
+            for event in page
+            if event.get("reason") == "FailedCreate"
+        ]
+        newest = max(found, key=_seen, default=None)
+        message = newest["message"] if newest else "the Job has no pod yet"
+        reason = next((reason for text, reason in EVENT_REASONS if text in message), "PodNotCreated")
+        self._learn(action.owner, events=(reason, message[:512], time.time()))
+        return True
+
+    def _learn(self, uid: str, **facts: Any) -> None:
+        self.learned[uid] = replace(self.learned.get(uid, Learned()), **facts)
+
+    _handlers: dict[type[Action], Callable[[Executor, Any], Awaitable[bool]]] = {
+        Create: _create,
+        CreateNextAttempt: _next,
+        Apply: _apply,
+        EndJob: _end,
+        Delete: _delete,
+        PatchStatus: _patch_status,
+        Emit: _emit,
+        LookForJob: _look_for_job,
+        LookForEvents: _look_for_events,
+    }
+
+
+def _seen(event: dict[str, Any]) -> float:
+    stamp = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return parse(stamp).timestamp()

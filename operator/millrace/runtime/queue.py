@@ -1,0 +1,93 @@
+"""A keyed queue: each key is worked on by one worker at a time, asked for often is done once, and failures back off."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+BACKOFF_SECONDS = 0.25
+BACKOFF_LIMIT = 30.0
+
+
+class KeyedQueue(Generic[K]):
+    """Semantics of client-go's work queue: add while waiting is nothing, add while in work is one more pass."""
+
+    def __init__(self) -> None:
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._waiting: set[K] = set()
+        self._in_work: set[K] = set()
+        self._again: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._due: dict[K, float] = {}
+        self._timers: list[tuple[float, int, K]] = []
+        self._count = 0
+        self._wake: asyncio.Event = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._in_work)
+
+    def add(self, key: K) -> None:
+        """Asks for a pass, now."""
+        if key in self._in_work:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Asks for a pass later; the earliest wish counts."""
+        due = asyncio.get_running_loop().time() + max(seconds, 0)
+        if self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        self._count += 1
+        heapq.heappush(self._timers, (due, self._count, key))
+        self._wake.set()
+
+    async def get(self) -> K:
+        """The next key; done() or failed() must follow."""
+        key = await self._ready.get()
+        self._waiting.discard(key)
+        self._in_work.add(key)
+        self._due.pop(key, None)
+        return key
+
+    def done(self, key: K) -> None:
+        """The pass went well."""
+        self._failures.pop(key, None)
+        self._release(key)
+
+    def failed(self, key: K) -> float:
+        """The pass failed: another follows after a back-off, which is returned in seconds."""
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = min(BACKOFF_SECONDS * float(1 << min(count - 1, 16)), BACKOFF_LIMIT)
+        self._again.discard(key)
+        self._release(key)
+        self.add_after(key, pause)
+        return pause
+
+    def _release(self, key: K) -> None:
+        self._in_work.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    async def run_timers(self) -> None:
+        """Moves keys whose time has come; runs for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while self._timers and self._timers[0][0] <= loop.time():
+                due, _, key = heapq.heappop(self._timers)
+                if self._due.get(key) == due:
+                    del self._due[key]
+                    self.add(key)
+            self._wake.clear()
+            left = self._timers[0][0] - loop.time() if self._timers else None
+            try:
+                await asyncio.wait_for(self._wake.wait(), left)
+            except TimeoutError:
+                continue

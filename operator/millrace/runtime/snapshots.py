@@ -1,0 +1,84 @@
+"""From the store to the typed value that a reconciliation decides on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from millrace.api.datastore import DataStore
+from millrace.api.function import Function
+from millrace.api.jobrun import JobRun
+from millrace.domain.labels import COMPONENT
+from millrace.domain.settings import Settings
+from millrace.observe.job import read_job
+from millrace.observe.pod import PodFacts, read_pod
+from millrace.reconcile.datastore import DataStoreSnapshot
+from millrace.reconcile.function import FunctionSnapshot
+from millrace.reconcile.plan import Learned
+from millrace.reconcile.run import RunSnapshot
+from millrace.runtime.store import Key, Object, Store
+
+
+def is_terminal(run: Object) -> bool:
+    """Whether the run's phase is final."""
+    return run["status"].get("phase") in {"Succeeded", "Failed", "Cancelled"}
+
+
+def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
+    pods = [read_pod(pod) for pod in store.owned(job_uid, "Pod")]
+    return max(pods, key=lambda pod: (pod.created, pod.name), default=None)
+
+
+def run_snapshot(
+    store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
+) -> RunSnapshot | None:
+    """Snapshot of a JobRun; None where it is gone."""
+    found = store.get(key)
+    if found is None:
+        return None
+    run = JobRun.model_validate(found)
+    function = store.get(Key("Function", key.namespace, run.spec.function_ref.name))
+    stores = [DataStore.model_validate(store_object) for store_object in store.within("DataStore", key.namespace)]
+    jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
+    pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
+    return RunSnapshot(
+        run=run,
+        function=Function.model_validate(function) if function else None,
+        stores={found.metadata.name: found for found in stores},
+        jobs=jobs,
+        pods={uid: pod for uid, pod in pods.items() if pod},
+        config_maps=frozenset(config_map["metadata"]["name"] for config_map in store.within("ConfigMap", key.namespace)),
+        ca_bundle=ca_bundle,
+        learned=learned,
+        settings=settings,
+        now=now,
+    )
+
+
+def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime) -> FunctionSnapshot | None:
+    """Snapshot of a Function; None where it is gone."""
+    found = store.get(key)
+    if found is None:
+        return None
+    function = Function.model_validate(found)
+    revisions = {
+        config_map["metadata"]["name"]: config_map["metadata"]["uid"]
+        for config_map in store.owned(function.metadata.uid, "ConfigMap")
+        if config_map["metadata"]["labels"].get(COMPONENT) == "revision"
+    }
+    in_use = {
+        run["status"].get("functionRevision", "")
+        for run in store.within("JobRun", key.namespace)
+        if not is_terminal(run) and run["spec"]["functionRef"]["name"] == key.name
+    }
+    return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
+
+
+def datastore_snapshot(store: Store, key: Key, settings: Settings, now: datetime) -> DataStoreSnapshot | None:
+    """Snapshot of a DataStore; None where it is gone."""
+    found = store.get(key)
+    if found is None:
+        return None
+    datastore = DataStore.model_validate(found)
+    jobs = [read_job(job) for job in store.owned(datastore.metadata.uid, "Job")]
+    pods = [read_pod(pod) for job in jobs for pod in store.owned(job.uid, "Pod")]
+    return DataStoreSnapshot(datastore, tuple(jobs), tuple(pods), settings, now)
