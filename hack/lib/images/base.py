@@ -40,7 +40,7 @@ class Built:
 
 def build(base: Base, *, fresh: bool) -> Built:
     """From the cache unless `fresh`: then with the packages of today."""
-    recipe = json.dumps([base.suite, base.packages, _OPTIONS, _CUSTOMIZE, EPOCH])
+    recipe = json.dumps([base.suite, base.packages, base.options, _OPTIONS, _CUSTOMIZE, EPOCH])
     folder = HOME / "base" / f"{base.suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if fresh or not folder.is_dir():
         new = folder.with_suffix(".new")
@@ -49,6 +49,7 @@ def build(base: Base, *, fresh: bool) -> Built:
         _bootstrap(base, new)
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
+    os.utime(folder / "digest")  # in use
     return Built(folder)
 
 
@@ -57,7 +58,7 @@ def _bootstrap(base: Base, folder: Path) -> None:
     hook.write_text("#!/bin/sh" + _CUSTOMIZE)
     hook.chmod(0o755)
     command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(base.packages)}", f"--customize-hook={hook}"]
-    command += [f"--dpkgopt={option}" for option in _OPTIONS]
+    command += [*(f"--dpkgopt={option}" for option in _OPTIONS), *base.options]
     run_long(
         f"Debian {base.suite} with Python {base.python}",
         [*command, base.suite, str(layer), *_mirrors(base.suite)],

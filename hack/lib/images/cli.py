@@ -3,13 +3,12 @@
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 from cluster.context import CACHE, HACK
-from cluster.shell import Fail, locked, run_long, say
+from cluster.shell import Fail, locked, run, run_long, say
 
 from . import base, layers, oci
 from .oci import Made
@@ -30,10 +29,12 @@ def main() -> int:
             sub.add_argument("registry", metavar="REGISTRY", help="host[:port][/path]")
         if function is not list_:
             sub.add_argument("--fresh", action="store_true", help="make the bases anew, from Debian's packages of today")
-        sub.add_argument("--only", nargs="+", choices=IMAGES, default=list(IMAGES), metavar="NAME", help="these images")
+        names = ", ".join(IMAGES)
+        sub.add_argument("--only", action="append", choices=IMAGES, metavar="NAME", help=f"this image; one of {names}")
         sub.set_defaults(function=function)
     options = vars(parser.parse_args())
     try:
+        options["only"] = options["only"] or list(IMAGES)
         options.pop("function")(**options)
     except Fail as failure:
         print(f"hack/images: {failure}", file=sys.stderr)
@@ -55,9 +56,7 @@ def load(only: list[str], fresh: bool) -> None:
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         archive = f"{folder}/images.tar"
         oci.archive(images, archive)
-        done = subprocess.run([HACK / "cluster", "load", archive], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        raise Fail(f"loading failed:\n{done.stderr or done.stdout}")
+        run(HACK / "cluster", "load", archive)
     say("loaded")
     for made in images:
         print(made.reference)
@@ -75,7 +74,8 @@ def list_(only: list[str]) -> None:
     """print name, tag, compressed size and digest; builds what is not there"""
     say.quiet_stdout = True
     rows = [("NAME", "TAG", "SIZE", "DIGEST")]
-    rows += [(f"{PREFIX}/{made.image.name}", made.tag, f"{made.size / 1e6:.1f}MB", made.digest) for made in _build(only, fresh=False)]
+    images = _build(only, fresh=False)
+    rows += [(f"{PREFIX}/{made.image.name}", made.tag, f"{made.size / 1e6:.1f}MB", made.digest) for made in images]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import tarfile
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .spec import CREATED, HOME, PREFIX, USER, Image, version
 _LAYOUT = HOME / "layout"
 _KEPT = HOME / "kept"  # a file for each tag, touched when used
 _KEEP_SECONDS = 14 * 86400
+_REFERENCE = "org.opencontainers.image.ref.name"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -36,7 +38,7 @@ class Made:
 
 
 def assemble(image: Image, layers: list[tuple[str, Path]]) -> Made:
-    """`layers`: what names the content, and the tar; the lowest first. The same content has the same tag, and is there already."""
+    """`layers`: what names the content, and the tar; the lowest first. What is there already is not made again."""
     if not (_LAYOUT / "index.json").exists():
         _LAYOUT.parent.mkdir(parents=True, exist_ok=True)
         run("umoci", "init", "--layout", _LAYOUT)
@@ -60,8 +62,14 @@ def assemble(image: Image, layers: list[tuple[str, Path]]) -> Made:
 
 
 def _settings(image: Image) -> list[str]:
-    labels = {"title": image.title, "version": version(), "licenses": "Apache-2.0", "vendor": "millrace", "base.name": f"debian:{image.base.suite}"}
-    environment = ("PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", *image.environment)
+    labels = {
+        "title": image.title,
+        "version": version(),
+        "licenses": "Apache-2.0",
+        "vendor": "millrace",
+        "base.name": f"debian:{image.base.suite}",
+    }
+    environment = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", *image.environment)
     settings = [f"--config.label=org.opencontainers.image.{name}={value}" for name, value in labels.items()]
     settings += [f"--config.env={value}" for value in environment]
     settings += [f"--config.entrypoint={word}" for word in image.entrypoint]
@@ -87,7 +95,7 @@ def _add(below: str, layer: Path, name: str) -> None:
 def _index() -> dict[str, dict]:
     """The manifests of the layout by their name."""
     content = json.loads((_LAYOUT / "index.json").read_text())
-    return {entry["annotations"]["org.opencontainers.image.ref.name"]: entry for entry in content["manifests"] or ()}
+    return {entry["annotations"][_REFERENCE]: entry for entry in content["manifests"] or ()}
 
 
 def _blob(digest: str) -> Path:
@@ -106,7 +114,7 @@ def archive(images: list[Made], target: Path) -> None:
     entries, blobs = [], set()
     for made in images:
         entry = dict(_index()[f"{made.image.name}_{made.tag}"])
-        entry["annotations"] = {"io.containerd.image.name": made.reference, "org.opencontainers.image.ref.name": made.reference}
+        entry["annotations"] = dict.fromkeys((_REFERENCE, "io.containerd.image.name"), made.reference)
         entry["platform"] = {"architecture": architecture(), "os": "linux"}
         entries.append(entry)
         manifest = json.loads(_blob(entry["digest"]).read_text())
@@ -127,14 +135,14 @@ def push(made: Made, registry: str) -> str:
     name = f"{registry.rstrip('/')}/{made.image.name}"
     host = registry.partition("/")[0].partition(":")[0]
     options = ["--dest-tls-verify=false"] if host in ("localhost", "127.0.0.1") else []
-    run("skopeo", "copy", "--quiet", *options, f"oci:{_LAYOUT}:{made.image.name}_{made.tag}", f"docker://{name}:{made.tag}")
+    source = f"oci:{_LAYOUT}:{made.image.name}_{made.tag}"
+    run("skopeo", "copy", "--quiet", *options, source, f"docker://{name}:{made.tag}")
     return f"{name}:{made.tag}@{made.digest}"
 
 
 def tidy() -> None:
     """Forget what was not used for two weeks."""
-    old = time.time() - _KEEP_SECONDS
-    unused = [path for path in (*_KEPT.glob("*"), *(HOME / "layers").glob("*.tar")) if path.stat().st_mtime < old]
+    unused = [path for path in (*_KEPT.glob("*"), *(HOME / "layers").glob("*.tar")) if _old(path)]
     for path in unused:
         path.unlink()
         if path.parent == _KEPT:
@@ -142,9 +150,17 @@ def tidy() -> None:
                 run("umoci", "rm", "--image", f"{_LAYOUT}:{path.name}")
     if unused:
         run("umoci", "gc", "--layout", _LAYOUT)
+    for folder in (HOME / "base").glob("*"):
+        if _old(folder / "digest") if folder.suffix != ".new" else _old(folder):
+            shutil.rmtree(folder)
+
+
+def _old(path: Path) -> bool:
+    return path.stat().st_mtime < time.time() - _KEEP_SECONDS
 
 
 def tools_missing() -> list[str]:
     """Debian packages to install."""
     folders = os.get_exec_path()
-    return [name for name in ("mmdebstrap", "skopeo", "umoci") if not any((Path(folder) / name).exists() for folder in folders)]
+    needed = ("mmdebstrap", "skopeo", "umoci")
+    return [name for name in needed if not any((Path(folder) / name).exists() for folder in folders)]

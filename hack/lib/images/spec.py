@@ -28,10 +28,12 @@ class Base:
         "ca-certificates",
         "libgomp1",  # wheels of numeric libraries expect it of the system
     )
+    options: tuple[str, ...] = ()  # of mmdebstrap
 
 
 TRIXIE = Base("trixie", "3.13")
-BOOKWORM = Base("bookworm", "3.11")
+# Without the hook bookworm gets usrmerge, and with it all of Perl.
+BOOKWORM = Base("bookworm", "3.11", options=("--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr",))
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,4 @@ def sources(below: tuple[str, ...]) -> list[Path]:
     for place in below:
         path = PACKAGE / place
         found.update(path.rglob("*") if path.is_dir() else [path])
-    return sorted(
-        path for path in found if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
-    )
+    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc")
