@@ -25,6 +25,7 @@ SEAL_DIR = ROOT + "/seal"  # stage and collect only
 SOURCE_DIR = ROOT + "/source"  # the revision's ConfigMap: an inline source is main.py
 POD_INFO_DIR = ROOT + "/pod"  # annotations through the downward API
 CA_DIR = ROOT + "/ca"
+TMP_DIR = "/tmp"  # noqa: S108 - scratch, a volume for each container's own
 
 PAYLOAD_FILE = POD_INFO_DIR + "/payload.json"
 PLAN_FILE = POD_INFO_DIR + "/plan.json"
@@ -36,9 +37,9 @@ STARTED_FILE = RUN_DIR + "/started"
 EXIT_FILE = RUN_DIR + "/exit.json"  # sealed with an HMAC over its body, see inpod/runtime/seal.py
 LOG_FILE = RUN_DIR + "/main.log"
 STAGE_LOG_FILE = CTL_DIR + "/stage.log"
+COLLECT_LOG_FILE = TMP_DIR + "/collect.log"
 MAIN_KEY_FILE = RUN_DIR + "/key"  # read and removed by process 1 before user code starts
 SEAL_KEY_FILE = SEAL_DIR + "/key"
-TMP_DIR = "/tmp"  # noqa: S108 - scratch, a volume for each container's own
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LOG_BYTES = 4096  # the kubelet's limit for one container
 
@@ -53,6 +54,9 @@ BATCH_INPUT_DIR = "BATCH_INPUT_DIR"
 BATCH_OUTPUT_DIR = "BATCH_OUTPUT_DIR"
 RESERVED_VARIABLES = (JOBS_PAYLOAD_FILE, BATCH_INPUT_DIR, BATCH_OUTPUT_DIR)  # and all that begin with MILLRACE_
 RESERVED_PREFIX = "MILLRACE_"
+RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
+ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
+PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
 # --- Exit codes: 240 to 249 are ours in every container -----------------------------------------------------------------
 EXIT_HANDLER_NOT_FOUND = 240

@@ -1,15 +1,14 @@
-"""Copies the runtime, and nothing else, into a folder: for the build of our images, and by stage for images that are not ours.
+"""Copies the runtime, and nothing else, into a folder: for our images, and by stage for images that are not ours.
 
     python -m millrace.inpod.bundle FOLDER [--compile]
 
     FOLDER/__main__.py  FOLDER/millrace/__init__.py  FOLDER/millrace/protocol.py
     FOLDER/millrace/inpod/__init__.py  FOLDER/millrace/inpod/runtime/*.py
 
-Started as `python3 -I -S FOLDER/__main__.py`: naming the file saves the 12 ms that Python takes to import runpy for a folder, and -S
-those that it takes to look at site-packages. `python3 -I FOLDER` works too.
+Started as `python3 -I -S FOLDER/__main__.py`: naming the file saves the 12 ms that Python takes to import runpy for a
+folder, and -S those that it takes to look at site-packages. `python3 -I FOLDER` works too.
 """
 
-# ruff: noqa: PTH - stage uses it too, and pathlib takes 5 ms to import
 from __future__ import annotations
 
 import os

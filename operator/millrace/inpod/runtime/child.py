@@ -10,7 +10,6 @@ Before user code's function starts, a handler that is not there ends this proces
 241; the message is written into the same file. What user code does afterwards is as in any script: its exit code is its own.
 """
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import sys
@@ -34,11 +33,11 @@ def main(fd: int) -> None:
 
     with os.fdopen(os.dup(fd), "rb") as file:
         call = marshal.load(file)  # noqa: S302 - written by process 1, below a name that is already gone
-    file = os.fdopen(fd, "r+b")
+    report = os.fdopen(fd, "r+b")
     module_name, _, name = call["handler"].rpartition(":")
-    handler = _find(module_name or "main", name, call["source"], file)
-    positional, named = _bind(handler, call, file)
-    file.close()
+    handler = _find(module_name or "main", name, call["source"], report)
+    positional, named = _bind(handler, call, report)
+    report.close()
     _finish(handler(*positional, **named))
 
 

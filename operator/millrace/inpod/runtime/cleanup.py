@@ -43,7 +43,7 @@ def _kill_others(group: int) -> None:
 def _children() -> list[int]:
     """Our children, orphans that came to us included; empty where there is no /proc."""
     try:
-        return [int(pid) for pid in read_file("/proc/self/task/%d/children" % os.getpid(), 65536).split()]
+        return [int(pid) for pid in read_file(f"/proc/self/task/{os.getpid()}/children", 65536).split()]
     except OSError:
         return []
 

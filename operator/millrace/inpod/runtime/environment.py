@@ -1,6 +1,5 @@
 """The environment that user code sees: the container's own, byte for byte, and what the contract adds."""
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import os

@@ -1,6 +1,5 @@
 """Starts user code in a session of its own, with pipes for its output and none of our descriptors."""
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import os
@@ -100,8 +99,8 @@ def _become(command: list[str], env: dict[str, str], cwd: str | None, fds: tuple
             signal.signal(number, signal.SIG_DFL)
         if cwd and os.path.isdir(cwd):
             os.chdir(cwd)
-        os.execve(command[0], command, env)
-    except BaseException as error:
+        os.execve(command[0], command, env)  # noqa: S606
+    except BaseException as error:  # noqa: BLE001 - this process must not go on as a second supervisor
         os.write(2, f"[millrace] user code cannot be started: {error}\n".encode())
     finally:
         os._exit(START_FAILED)

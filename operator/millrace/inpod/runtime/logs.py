@@ -1,7 +1,7 @@
 """Copies user code's output to our own and to run/main.log, and keeps its end.
 
-The copying thread is `_thread`'s: threading takes milliseconds to import. Nothing waits for it but `finish`, and that one with
-a bound: a reader of our output that stands still must not keep deadlines from being enforced.
+The copying thread is `_thread`'s: threading takes milliseconds to import. Nothing waits for it but `finish`, and that one
+with a bound: a reader of our output that stands still must not keep deadlines from being enforced.
 """
 
 from __future__ import annotations

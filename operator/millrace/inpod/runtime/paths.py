@@ -5,7 +5,6 @@ In a pod they are what millrace.protocol says. Tests and local runs set MILLRACE
 The variable is not handed on to user code.
 """
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import os

@@ -1,6 +1,5 @@
 """The plan's part for main. Shapes: docs/protocol.md."""
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import json

@@ -1,6 +1,5 @@
 """Process 1 of main, from its first line to its exit code."""
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import os
@@ -15,7 +14,7 @@ from millrace.inpod.runtime.files import Folder
 from millrace.inpod.runtime.memory import oom_kills
 from millrace.inpod.runtime.paths import here
 from millrace.inpod.runtime.supervise import Signals, Supervisor
-from millrace.inpod.runtime.verdict import Stop, Verdict, judge
+from millrace.inpod.runtime.verdict import Verdict, judge
 
 DRAIN_SECONDS = 2.0  # for output that is still in the pipes when all who could write to them are dead
 
@@ -43,9 +42,7 @@ def _run(signals: Signals) -> int:
     if run is not None:
         run.write("started", record.timestamp(began).encode())
     if signals.stops:
-        verdict = Verdict(
-            protocol.EXIT_TERMINATED, protocol.REASONS[protocol.EXIT_TERMINATED], "stopped before user code"
-        )
+        verdict = Verdict(protocol.EXIT_TERMINATED, protocol.REASONS[protocol.EXIT_TERMINATED], "stopped before user code")
         tail = ""
     else:
         verdict, tail = _child(plan, run, signals)
@@ -58,7 +55,7 @@ def _child(plan: plans.Plan, run: Folder | None, signals: Signals) -> tuple[Verd
     """Start user code, wait for its end, end what it left behind; the verdict and the end of its output."""
     from millrace.inpod.runtime.environment import child_environment
     from millrace.inpod.runtime.launch import start
-    from millrace.inpod.runtime.logs import Copier, CappedLog
+    from millrace.inpod.runtime.logs import CappedLog, Copier
     from millrace.inpod.runtime.scratch import Scratch
 
     killed_before = oom_kills()
@@ -69,15 +66,14 @@ def _child(plan: plans.Plan, run: Folder | None, signals: Signals) -> tuple[Verd
     folders = [here(path) for path in (protocol.OUT_VOLUME, protocol.RUN_DIR, protocol.TMP_DIR)]
     scratch = Scratch(folders, plan.scratch_bytes)
     supervisor = Supervisor(child, signals, scratch, plan.running, plan.stop)
-    from millrace.inpod.runtime import cleanup  # from here on user code runs, and imports cost it nothing
     import hmac  # noqa: F401
+
+    from millrace.inpod.runtime import cleanup  # from here on user code runs, and imports cost it nothing
 
     status = supervisor.run()
     cleanup.end_leftovers(child.pid)
     copier.finish(DRAIN_SECONDS)
-    verdict = judge(
-        status, supervisor.stop, oom_kills() - killed_before, child.report(), copier.stderr_tail.text()
-    )
+    verdict = judge(status, supervisor.stop, oom_kills() - killed_before, child.report(), copier.stderr_tail.text())
     return verdict, copier.tail.text()
 
 

@@ -1,10 +1,9 @@
 """Watches how much user code writes, so that it is ended with a reason before the kubelet evicts the pod.
 
-A tree is walked in slices of a few milliseconds between which the supervisor goes on, and the pauses are a multiple of what a
-slice took: the walk never costs more than a few per cent of one CPU, however many files there are.
+A tree is walked in slices of a few milliseconds between which the supervisor goes on, and the pauses are a multiple of what
+a slice took: the walk never costs more than a few per cent of one CPU, however many files there are.
 """
 
-# ruff: noqa: PTH - pathlib takes 5 ms to import
 from __future__ import annotations
 
 import os
@@ -38,7 +37,7 @@ class Scratch:
             return False
         if self._walk is None:
             self._walk, self._sum = self._entries(), 0
-        over = self._slice()
+        over = self._slice(self._walk)
         pause = (time.monotonic() - began) * PAUSE
         if over:
             self._walk, self.used = None, self._sum
@@ -46,11 +45,10 @@ class Scratch:
         self.next_step = time.monotonic() + pause
         return max(self._sum, self.used if over else 0) > self.limit * FULL
 
-    def _slice(self) -> bool:
+    def _slice(self, walk: Iterator[int]) -> bool:
         """Add up to SLICE_ENTRIES entries; true at the end of the trees."""
-        assert self._walk is not None  # noqa: S101
         for _ in range(SLICE_ENTRIES):
-            size = next(self._walk, None)
+            size = next(walk, None)
             if size is None:
                 return True
             self._sum += size

@@ -1,0 +1,74 @@
+"""The plan, the stores and the clock as stage and collect see them. Shapes: docs/protocol.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from millrace import protocol
+from millrace.inpod.faults import Fault
+from millrace.inpod.runtime.files import read_file
+from millrace.inpod.runtime.paths import here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from millrace.data.stores import Store
+
+Json = dict[str, Any]
+PLAN_LIMIT = 1024 * 1024
+FOREVER = 10.0 * 365 * 86400  # a limit that is absent
+
+
+def load_plan() -> Json:
+    """The pod's plan; Fault RuntimeError where there is none that can be read."""
+    path = here(protocol.PLAN_FILE)
+    try:
+        plan = json.loads(read_file(path, PLAN_LIMIT))
+    except (OSError, ValueError) as error:
+        raise Fault(protocol.EXIT_RUNTIME_ERROR, f"{path} cannot be read: {error}") from error
+    if not isinstance(plan, dict):
+        raise Fault(protocol.EXIT_RUNTIME_ERROR, f"{path} is no JSON object")
+    return plan
+
+
+def limit(plan: Json, name: str) -> float:
+    """One of the plan's limits in seconds or bytes; an absent one is as good as none."""
+    value = (plan.get("limits") or {}).get(name)
+    return FOREVER if value is None else float(value)
+
+
+def open_stores(plan: Json, indexes: Iterable[int]) -> dict[int, Store]:
+    """The stores of those numbers. Raises Fault where the pod lacks a key, DataError where a store is not to be opened."""
+    from millrace.data.stores import open_store
+
+    opened = {}
+    for index in sorted(set(indexes)):
+        entry = dict(plan["stores"][index])
+        if entry.get("ca"):
+            entry["ca"] = here(entry["ca"])
+        opened[index] = open_store(entry, _credentials(entry, index))
+    return opened
+
+
+def _credentials(entry: Json, index: int) -> Any:
+    if not entry.get("credentials"):
+        return None
+    from millrace.data.model import Credentials
+
+    keys = []
+    for key in ("ACCESS_KEY", "SECRET_KEY"):
+        name = protocol.store_variable(index, key)
+        if not os.environ.get(name):
+            raise Fault(protocol.EXIT_RUNTIME_ERROR, f"store {entry.get('name')}: the variable {name} is missing")
+        keys.append(os.environ[name])
+    return Credentials(keys[0], keys[1])
+
+
+def timestamp() -> str:
+    """Now, as RFC 3339 in UTC with milliseconds."""
+    from millrace.inpod.runtime.record import timestamp as rfc3339
+
+    return rfc3339(time.time())

@@ -1,0 +1,167 @@
+"""Init container `stage`: lock and keys, the runtime for images that are not ours, requirements, inputs.
+
+Order: the lock and the keys; uv in the background; the inputs, some at a time; then uv's end. The first failure ends all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from millrace import protocol
+from millrace.inpod.faults import Fault
+from millrace.inpod.podplan import Json, limit, load_plan, open_stores
+from millrace.inpod.report import Log, write_failure, write_termination
+from millrace.inpod.runtime.files import Folder
+from millrace.inpod.runtime.paths import here
+from millrace.inpod.runtime.seal import KEY_BYTES
+
+if TYPE_CHECKING:
+    from millrace.data.stores import Store
+    from millrace.inpod.requirements import Installation
+
+AT_ONCE = 4  # inputs; each has threads of its own
+PROGRESS_SECONDS = 5.0
+LATE_SECONDS = 10.0  # after limits.staging, when something did not end by itself
+
+
+def main() -> int:
+    """Prepare the pod; the exit code."""
+    try:
+        signal.signal(signal.SIGTERM, _terminated)
+        plan = load_plan()
+        deadline = time.monotonic() + limit(plan, "staging")
+        _watch(deadline + LATE_SECONDS)
+        _stage(plan, deadline)
+    except Fault as fault:
+        return write_failure(protocol.STAGE, fault, "input")
+    except OSError as error:
+        return write_failure(protocol.STAGE, Fault(protocol.EXIT_RUNTIME_ERROR, str(error)), "input")
+    return 0
+
+
+def _stage(plan: Json, deadline: float) -> None:
+    began = time.monotonic()
+    make_lock_and_keys()
+    log = Log(here(protocol.STAGE_LOG_FILE))
+    code = plan.get("code") or {}
+    if code.get("bringRuntime"):
+        from millrace.inpod.bundle import write_bundle
+
+        write_bundle(here(protocol.RUNTIME_DIR))
+        log("the runtime is brought")
+    installation = _install(code, plan.get("index") or {}, log)
+    try:
+        staged = _stage_inputs(plan, deadline, log)
+        if installation:
+            installation.wait(deadline - time.monotonic())
+    except BaseException:
+        if installation:
+            installation.stop()
+        raise
+    seconds = round(time.monotonic() - began, 3)
+    log(f"done in {seconds} s")
+    write_termination(protocol.STAGE, {"inputs": staged, "seconds": seconds}, ("inputs",))
+
+
+def make_lock_and_keys() -> None:
+    """ctl/lock, and the same 32 random bytes in run/key and seal/key, which nobody but this user may read."""
+    for folder in (protocol.CTL_DIR, protocol.RUN_DIR, protocol.SEAL_DIR):
+        os.makedirs(here(folder), exist_ok=True)
+    key = os.urandom(KEY_BYTES)
+    Folder(here(protocol.RUN_DIR)).write("key", key, 0o600)
+    Folder(here(protocol.SEAL_DIR)).write("key", key, 0o600)
+    Folder(here(protocol.CTL_DIR)).write("lock", b"", 0o444)
+
+
+def _install(code: Json, index: Json, log: Log) -> Installation | None:
+    if not code.get("requirements"):
+        return None
+    from millrace.inpod.requirements import Installation
+
+    return Installation(code, index, log)
+
+
+def _stage_inputs(plan: Json, deadline: float, log: Log) -> list[Json]:
+    """All inputs that are to be staged; their entries for the termination message, in the plan's order."""
+    wanted = [item for item in plan.get("inputs") or [] if item.get("stage") and item.get("type") != "value"]
+    if not wanted:
+        return []
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    from millrace.data.errors import DataError
+
+    try:
+        stores = open_stores(plan, [item["store"] for item in wanted])
+    except DataError as error:
+        raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        futures = [pool.submit(_stage_one, stores[item["store"]], item, deadline, log) for item in wanted]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()  # raises what the first that failed has raised
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _stage_one(store: Store, item: Json, deadline: float, log: Log) -> Json:
+    from millrace.data.download import stage_input
+    from millrace.data.errors import DataError
+
+    name = item["name"]
+    if item.get("type") not in ("uri_file", "uri_folder"):
+        raise Fault(protocol.EXIT_STAGE_FAILED, f"inputs of type {item.get('type')} cannot be staged", about=name)
+    try:
+        moved = {**item, "path": here(item["path"])}
+        staged = stage_input(store, moved, deadline=deadline, progress=_Progress(name, log))
+    except DataError as error:
+        raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason, about=name) from error
+    rate = staged.bytes / 1e6 / max(staged.seconds, 0.001)
+    log(f"input {name}: {staged.bytes} bytes, {staged.files} files, {staged.seconds:.2f} s, {rate:.1f} MB/s")
+    return {
+        "name": name,
+        "bytes": staged.bytes,
+        "files": staged.files,
+        "sha256": staged.sha256,
+        "seconds": round(staged.seconds, 3),
+        "identityUsed": staged.identity,
+    }
+
+
+class _Progress:
+    """A line now and then while an input is under way. Called from the data plane's threads."""
+
+    def __init__(self, name: str, log: Log) -> None:
+        self._name = name
+        self._log = log
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def __call__(self, done: int, files: int) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            self._log(f"input {self._name}: {done} bytes, {files} files so far")
+
+
+def _terminated(*_: Any) -> None:
+    """SIGTERM: the pod is going; what is half done goes with it."""
+    raise Fault(protocol.EXIT_TERMINATED, "stopped by SIGTERM")
+
+
+def _watch(end: float) -> None:
+    """End the process when it is still there after the deadline: a call that never returns must not hold the run."""
+
+    def late() -> None:
+        fault = Fault(protocol.EXIT_STAGE_FAILED, "staging took longer than limits.staging")
+        os._exit(write_failure(protocol.STAGE, fault, "input"))
+
+    seconds = end - time.monotonic()
+    if seconds < threading.TIMEOUT_MAX:
+        timer = threading.Timer(seconds, late)
+        timer.daemon = True
+        timer.start()
