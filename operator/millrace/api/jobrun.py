@@ -28,7 +28,11 @@ from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 VALUE_LIMIT = 32_000  # the kernel takes 131,071 bytes for one string of the environment, four bytes a character at most
 
-_RESERVED = ", ".join(f"'{name}'" for name in RESERVED_VARIABLES)
+
+def _reserved(name: str) -> str:
+    names = ", ".join(f"'{variable}'" for variable in RESERVED_VARIABLES)
+    return f"{name} in [{names}] || {name}.startsWith('{RESERVED_PREFIX}')"
+
 
 DataPath = Annotated[
     str,
@@ -120,6 +124,8 @@ class InputData(Model):
 class EnvVar(Model):
     """A variable as in a pod: name and value, or valueFrom (passed through)."""
 
+    model_config = validated(rule(f"!({_reserved('self.name')})", "'reserved for millrace: ' + self.name"))
+
     name: Annotated[str, Field(pattern=VARIABLE, max_length=256)]
     value: Annotated[str, Field(max_length=VALUE_LIMIT)] | None = None
     value_from: Opaque | None = None
@@ -175,33 +181,17 @@ class JobRunSpec(Model):
                 "x-kubernetes-validations": [
                     rule(
                         f"self.all(name, name.matches('{VARIABLE}'))",
-                        f"'not a name of an environment variable: ' + "
-                        f"self.filter(name, !name.matches('{VARIABLE}')).join(', ')",
+                        f"'not a name of an environment variable: ' + self.filter(name, !name.matches('{VARIABLE}'))[0]",
                     ),
                     rule(
-                        f"self.all(name, !(name in [{_RESERVED}]) && !name.startsWith('{RESERVED_PREFIX}'))",
-                        f"'reserved for millrace: ' + self.filter(name, name in [{_RESERVED}] || "
-                        f"name.startsWith('{RESERVED_PREFIX}')).join(', ')",
+                        f"self.all(name, !({_reserved('name')}))",
+                        f"'reserved for millrace: ' + self.filter(name, {_reserved('name')})[0]",
                     ),
                 ]
             },
         ),
     ] = {}
-    env: Annotated[
-        list[EnvVar],
-        Field(
-            max_length=256,
-            json_schema_extra={
-                "x-kubernetes-validations": [
-                    rule(
-                        f"self.all(item, !(item.name in [{_RESERVED}]) && !item.name.startsWith('{RESERVED_PREFIX}'))",
-                        f"'reserved for millrace: ' + self.filter(item, item.name in [{_RESERVED}] || "
-                        f"item.name.startsWith('{RESERVED_PREFIX}')).map(item, item.name).join(', ')",
-                    )
-                ]
-            },
-        ),
-    ] = []
+    env: Annotated[list[EnvVar], Field(max_length=256)] = []
     resources: Opaque | None = None
     node_selector: dict[str, str] = {}
     tolerations: opaque_list(64) = []  # type: ignore[valid-type]

@@ -60,6 +60,11 @@ def settings() -> kopf.OperatorSettings:
 def registry(controller: Controller) -> kopf.OperatorRegistry:
     """One event handler for each kind."""
     found = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=found)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
     for resource in WATCHED:
         _register(found, resource, controller)
     return found

@@ -151,4 +151,4 @@ class Controller:
 def _count_finished(plan: Plan) -> None:
     for action in plan.actions:
         if isinstance(action, PatchStatus) and action.kind == "JobRun" and "duration" in action.status:
-            metrics.RUNS_FINISHED.labels(action.status["phase"], action.status["reason"] or "").inc()
+            metrics.RUNS_FINISHED.labels(action.status["phase"], action.status.get("reason") or "").inc()

@@ -1,0 +1,1 @@
+"""What tests share: a cluster to talk to, an object store to check with, waiting with deadlines."""
