@@ -1,13 +1,16 @@
 """The commands of hack/images."""
 
 import argparse
+import json
 import os
 import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from cluster.context import CACHE, HACK
+from cluster import tools
+from cluster.context import CACHE, HACK, Cluster
 from cluster.shell import Fail, locked, run, run_long, say
 
 from . import base, layers, oci
@@ -46,25 +49,45 @@ def main() -> int:
 
 def build(only: list[str], fresh: bool) -> None:
     """build what changed, and print the names"""
-    for made in _build(only, fresh):
+    for made in build_all(only, fresh=fresh):
         print(made.reference)
 
 
 def load(only: list[str], fresh: bool) -> None:
     """build what changed, and load it into the cluster of hack/cluster"""
-    images = _build(only, fresh)
-    with tempfile.TemporaryDirectory(dir=HOME) as folder:
-        archive = f"{folder}/images.tar"
-        oci.archive(images, archive)
-        run(HACK / "cluster", "load", archive)
-    say("loaded")
-    for made in images:
+    for made in loaded(build_all(only, fresh=fresh)):
         print(made.reference)
+
+
+def loaded(images: list[Made]) -> list[Made]:
+    """Into the nodes, unless all of them say that they have it."""
+    there = _on_nodes()
+    missing = [made for made in images if made.reference not in there]
+    if missing:
+        with tempfile.TemporaryDirectory(dir=HOME) as folder:
+            archive = Path(folder) / "images.tar"
+            oci.archive(missing, archive)
+            run(HACK / "cluster", "load", archive)
+        say("loaded " + ", ".join(made.image.name for made in missing))
+    return images
+
+
+def _on_nodes() -> set[str]:
+    """The images that every node has, as its kubelet said within the last seconds."""
+    kubeconfig = Cluster().kubeconfig
+    if not kubeconfig.exists():
+        raise Fail("no cluster: `hack/cluster up` first")
+    nodes = run(tools.binary("kubectl"), "--kubeconfig", kubeconfig, "get", "nodes", "--output=json").stdout
+    each = [
+        {name for image in node["status"].get("images", ()) for name in image.get("names", ())}
+        for node in json.loads(nodes)["items"]
+    ]
+    return set.intersection(*each) if each else set()
 
 
 def push(registry: str, only: list[str], fresh: bool) -> None:
     """build what changed, and push it to REGISTRY/NAME:TAG"""
-    for made in _build(only, fresh):
+    for made in build_all(only, fresh=fresh):
         pushed = oci.push(made, registry)
         say("pushed")
         print(pushed)
@@ -74,14 +97,14 @@ def list_(only: list[str]) -> None:
     """print name, tag, compressed size and digest; builds what is not there"""
     say.quiet_stdout = True
     rows = [("NAME", "TAG", "SIZE", "DIGEST")]
-    images = _build(only, fresh=False)
+    images = build_all(only)
     rows += [(f"{PREFIX}/{made.image.name}", made.tag, f"{made.size / 1e6:.1f}MB", made.digest) for made in images]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _build(only: list[str], fresh: bool) -> list[Made]:
+def build_all(only: list[str], *, fresh: bool = False) -> list[Made]:
     images = [IMAGES[name] for name in only]
     with locked(CACHE / "lock" / "images"), ThreadPoolExecutor(2) as pool:
         _install_tools()

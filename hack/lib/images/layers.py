@@ -66,21 +66,11 @@ def source(image: Image, built: Built) -> Path:
 
 
 def _runtime(image: Image, built: Built) -> Path:
-    files = sources(("__init__.py", "protocol.py", "inpod"))
+    files = sources(("__init__.py", "protocol.py", "inpod/__init__.py", "inpod/bundle.py", "inpod/runtime"))
 
     def make(folder: Path) -> None:
-        target = folder / RUNTIME
-        target.mkdir(parents=True)
-        if (PACKAGE / "inpod" / "bundle.py").exists():
-            environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-            run(sys.executable, "-P", "-m", "millrace.inpod.bundle", target, env=environment)
-            return
-        for path in sources(("__init__.py", "protocol.py", "inpod/__init__.py", "inpod/runtime")):
-            copy = target / "millrace" / path.relative_to(PACKAGE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        start = 'import runpy\n\nrunpy.run_module("millrace.inpod.runtime", run_name="__main__", alter_sys=True)\n'
-        (target / "__main__.py").write_text(start)
+        environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+        run(sys.executable, "-P", "-m", "millrace.inpod.bundle", folder / RUNTIME, env=environment)
 
     return _layer(f"source of {image.name}", _key("runtime", image.base.python, *files), built, make)
 

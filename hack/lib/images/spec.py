@@ -78,7 +78,7 @@ IMAGES = {
                 f"runtime-{base.python}",
                 f"Runs Python {base.python} functions of millrace",
                 base,
-                ("/usr/bin/python3", f"/{RUNTIME}"),
+                ("/usr/bin/python3", "-I", "-S", f"/{RUNTIME}/__main__.py"),
             )
             for base in (TRIXIE, BOOKWORM)
         ),
