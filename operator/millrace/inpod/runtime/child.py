@@ -33,6 +33,8 @@ def main(fd: int) -> None:
 
     with os.fdopen(os.dup(fd), "rb") as file:
         call = marshal.load(file)  # noqa: S302 - written by process 1, below a name that is already gone
+    os.set_inheritable(fd, False)
+    os.ftruncate(fd, 0)  # from here on what is in it is a report
     report = os.fdopen(fd, "r+b")
     module_name, _, name = call["handler"].rpartition(":")
     handler = _find(module_name or "main", name, call["source"], report)
