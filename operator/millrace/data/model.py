@@ -26,7 +26,9 @@ CredentialSource = Credentials | Callable[[], Credentials] | None
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """One input that lies on the disk. `sha256` is the file's, or of a folder the digest that `folder_digest` describes."""
+    """One input that lies on the disk. `sha256` is the file's, or of a folder the digest that `folder_digest`
+    describes.
+    """
 
     bytes: int
     files: int
@@ -39,14 +41,16 @@ class Staged:
 class PendingOutput:
     """One output whose bytes are in the store but invisible: its multipart upload is not completed yet.
 
-    `etag` is what the object will have when it is completed; `parts` are the etags of its parts, from part 1 on. Of an output
-    with `archive: None` it is the upload of `manifest.json`, its files lie there already. `bytes` is what the store holds for the
-    output (the zip's size, or the sum of the files), `files` the members without empty folders, `sha256` the zip's or the manifest's.
+    `etag` is what the object will have when it is completed; `parts` are the etags of its parts, from part 1 on. Of
+    an output with `archive: None` it is the upload of `manifest.json`, its files lie there already. `bytes` is what
+    the store holds for the output (the zip's size, or the sum of the files), `files` the members without empty
+    folders, `sha256` the zip's or the manifest's.
     """
 
     name: str
     store: int
     key: str
+    target: str
     upload_id: str
     parts: tuple[str, ...]
     etag: str
@@ -59,7 +63,9 @@ class PendingOutput:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One output that can be read under `uri`. `attempt` is the attempt whose record it is: an earlier one when it was adopted."""
+    """One output that can be read under `uri`. `attempt` is the attempt whose record it is: an earlier one when it
+    was adopted.
+    """
 
     name: str
     uri: str

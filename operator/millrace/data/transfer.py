@@ -1,0 +1,121 @@
+"""Whole files into the store by one PUT each: logs, small records, the files of an output that is not archived."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import obstore
+
+from millrace.data.errors import DataError
+from millrace.data.fetch import is_odd
+from millrace.data.retry import remaining, retrying
+from millrace.data.stores import Store
+
+CHUNK_BYTES = 256 << 10
+
+
+def put_file(store: Store, key: str, path: Path, *, deadline: float) -> str:
+    """Uploads the file `path` to `key`, relative to the store's prefix, in one PUT: all of it or nothing. Returns its
+    `s3://` uri.
+
+    Meant for logs: at most 5 GiB, memory flat. Raises DataError; DiskError when the file cannot be read.
+    """
+    full = store.full_key(key)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as exc:
+        raise DataError("DiskError", f"{path}: {exc.strerror}") from None
+    try:
+        put_descriptor(store, full, fd, os.fstat(fd).st_size, deadline=deadline)
+    finally:
+        os.close(fd)
+    return store.uri(full)
+
+
+def put_descriptor(store: Store, key: str, fd: int, size: int, *, deadline: float) -> tuple[int, str]:
+    """The first `size` bytes of `fd` to the full key: (bytes, SHA-256). The server checks their MD5. Raises
+    DataError.
+    """
+    where = store.where(key)
+    if size <= CHUNK_BYTES and not is_odd(key):
+        data = b"".join(_pieces(fd, size))
+
+        def put() -> None:
+            remaining(deadline, where)
+            obstore.put(store.objects, key, data, use_multipart=False)
+
+        retrying(put, where=where, deadline=deadline)
+        return len(data), hashlib.sha256(data).hexdigest()
+    sha, md5, count = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    for piece in _pieces(fd, size):
+        sha.update(piece)
+        md5.update(piece)
+        count += len(piece)
+    headers = {"Content-Length": str(count), "Content-MD5": b64encode(md5.digest()).decode()}
+
+    def send() -> None:
+        remaining(deadline, where)
+        store.request("PUT", key, headers=headers, content=_pieces(fd, count))
+
+    retrying(send, where=where, deadline=deadline)
+    return count, sha.hexdigest()
+
+
+def put_bytes(store: Store, key: str, data: bytes, *, deadline: float) -> None:
+    """A small object, replaced if it exists; `key` is a full one. Raises DataError."""
+    where = store.where(key)
+    retrying(lambda: obstore.put(store.objects, key, data, use_multipart=False), where=where, deadline=deadline)
+
+
+def put_new(store: Store, key: str, data: bytes, *, deadline: float) -> bytes:
+    """Makes a small object unless it exists (If-None-Match: *), and returns what the full key holds then, ours or
+    another's.
+
+    An answer that was lost is settled by reading. Raises DataError.
+    """
+    where = store.where(key)
+    try:
+        retrying(
+            lambda: obstore.put(store.objects, key, data, mode="create", use_multipart=False),
+            where=where,
+            deadline=deadline,
+        )
+    except DataError as error:
+        if error.reason not in ("AlreadyExists", "ObjectChanged"):
+            raise
+        found = read(store, key, deadline=deadline)
+        if found is None:
+            raise DataError("BadResponse", f"{where}: the store says that it exists and that it does not") from None
+        return found
+    return data
+
+
+def read(store: Store, key: str, *, deadline: float) -> bytes | None:
+    """A small object of ours, or None when there is none; `key` is a full one. Raises DataError."""
+
+    def once() -> bytes | None:
+        try:
+            return bytes(obstore.get(store.objects, key).bytes())
+        except FileNotFoundError as exc:
+            if "NoSuchBucket" in str(exc):
+                raise
+            return None
+
+    return retrying(once, where=store.where(key), deadline=deadline)
+
+
+def _pieces(fd: int, size: int) -> Iterator[bytes]:
+    offset = 0
+    while offset < size:
+        try:
+            piece = os.pread(fd, min(CHUNK_BYTES, size - offset), offset)
+        except OSError as exc:
+            raise DataError("DiskError", f"a file of the output cannot be read: {exc.strerror}") from None
+        if not piece:
+            return
+        offset += len(piece)
+        yield piece
