@@ -142,7 +142,8 @@ def _pod_state(pod: dict) -> str:
         if waiting and waiting["reason"] not in ("CrashLoopBackOff", "ContainerCreating", "PodInitializing"):
             return re.sub(r"\s+", " ", f"{waiting['reason']}: {waiting.get('message', '')}")
         if ended:
-            return f"the container ended with exit code {ended['exitCode']} ({ended['reason']}), {container['restartCount']} restarts"
+            why = f"exit code {ended['exitCode']} ({ended['reason']})"
+            return f"the container ended with {why}, {container['restartCount']} restarts"
         return "starting" if waiting else "runs, not ready"
     unscheduled = [c["message"] for c in pod["status"].get("conditions", ()) if c.get("reason") == "Unschedulable"]
     return f"no node takes it: {unscheduled[0]}" if unscheduled else "starting"
