@@ -39,7 +39,7 @@ def main() -> int:
     command(env, "env")
     command(load, "load", ("image", {"nargs": "+", "help": "an archive (docker or OCI), or a name buildah knows"}))
     command(logs, "logs", ("component", {"nargs": "?", "help": "one of the node's servers; all without"}))
-    command(tool, "tool", ("name", {"choices": sorted({*tools.TOOLS} - {"kubernetes"})}))
+    command(tool, "tool", ("name", {"choices": sorted({*tools.TOOLS, *tools.PARTS} - {"kubernetes"})}))
 
     options = vars(parser.parse_args())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that tidies up, as an interrupt is
@@ -135,11 +135,9 @@ def status(cluster: Cluster) -> None:
     if problem:
         raise Fail("`hack/cluster logs` tells more")
     print(f"MinIO     http://{PROVIDERS[record['provider']].minio_address(cluster)}")
-    for arguments in (
-        ["get", "nodes", "-o", "wide"],
-        ["get", "pods", "--all-namespaces", "-o", "wide"],
-    ):
-        print("\n" + kubectl(cluster, *arguments).stdout, end="")
+    print("\n" + kubectl(cluster, "get", "nodes", "-o", "wide").stdout, end="")
+    for namespace in ("kube-system", "minio"):
+        print(f"\n{namespace}\n" + kubectl(cluster, "get", "pods", "--namespace", namespace).stdout, end="")
 
 
 def env(cluster: Cluster) -> None:

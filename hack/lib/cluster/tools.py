@@ -60,6 +60,9 @@ TOOLS = {
     "versitygw": Tool("versitygw"),
 }
 
+# programs of a tool that has several, for those who want one of them
+PARTS = {name: "kubernetes" for name in ("etcd", "kube-apiserver", "kube-controller-manager")}
+
 
 def folder(name: str) -> Path:
     """Where the tool's binaries are, built or not: the name changes with all that goes into them."""
@@ -85,7 +88,7 @@ def build(name: str) -> Path:
 
 
 def binary(name: str) -> Path:
-    return build(name) / name
+    return build(PARTS.get(name, name)) / name
 
 
 def _compile(name: str, target: Path) -> None:
