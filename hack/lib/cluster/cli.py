@@ -39,7 +39,7 @@ def main() -> int:
     command(env, "env")
     command(load, "load", ("image", {"nargs": "+", "help": "an archive (docker or OCI), or a name buildah knows"}))
     command(logs, "logs", ("component", {"nargs": "?", "help": "one of the node's servers; all without"}))
-    command(tool, "tool", ("name", {"choices": sorted({*tools.TOOLS, *tools.PARTS} - {"kubernetes"})}))
+    command(tool, "tool", ("name", {"choices": tools.NAMES}))
 
     options = vars(parser.parse_args())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that tidies up, as an interrupt is
@@ -141,18 +141,21 @@ def status(cluster: Cluster) -> None:
 
 
 def env(cluster: Cluster) -> None:
-    """print what a shell needs: eval "$(hack/cluster env)" """
+    """print what a shell needs: eval "$(hack/cluster env)"; without a cluster, the tools alone"""
     say.quiet_stdout = True
-    record = _running(cluster)
     folders = [REPO / ".venv" / "bin", tools.build("kubectl"), tools.build("helm"), tools.uv()]
-    exports = {
-        "KUBECONFIG": cluster.kubeconfig,
-        **environment(cluster),
-        "MILLRACE_CLUSTER_STATE": cluster.state,
-        "MILLRACE_MINIO_ENDPOINT": f"http://{PROVIDERS[record['provider']].minio_address(cluster)}",
-    }
-    for name, value in exports.items():
-        print(f"export {name}={shlex.quote(str(value))}")
+    record = cluster.record()
+    if record:
+        exports = {
+            "KUBECONFIG": cluster.kubeconfig,
+            **environment(cluster),
+            "MILLRACE_CLUSTER_STATE": cluster.state,
+            "MILLRACE_MINIO_ENDPOINT": f"http://{PROVIDERS[record['provider']].minio_address(cluster)}",
+        }
+        for name, value in exports.items():
+            print(f"export {name}={shlex.quote(str(value))}")
+    else:
+        say("no cluster, so only PATH; `hack/cluster up` makes one")
     # The shell's own PATH, as this process may have been given another (pyenv does).
     print(f'export PATH={shlex.quote(os.pathsep.join(map(str, folders)))}:"$PATH"')
 

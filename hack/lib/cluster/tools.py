@@ -60,8 +60,10 @@ TOOLS = {
     "versitygw": Tool("versitygw"),
 }
 
-# programs of a tool that has several, for those who want one of them
-PARTS = {name: "kubernetes" for name in ("etcd", "kube-apiserver", "kube-controller-manager")}
+# what is built along with others, for those who want one of them
+PARTS = dict.fromkeys(("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"), "kubernetes")
+
+NAMES = sorted({*TOOLS, *PARTS, "uv"} - {"kubernetes"})
 
 
 def folder(name: str) -> Path:
@@ -88,7 +90,7 @@ def build(name: str) -> Path:
 
 
 def binary(name: str) -> Path:
-    return build(PARTS.get(name, name)) / name
+    return (uv() if name == "uv" else build(PARTS.get(name, name))) / name
 
 
 def _compile(name: str, target: Path) -> None:
