@@ -6,6 +6,7 @@ order comes. The data plane retries each call; what is tried again here is the w
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -20,7 +21,7 @@ from millrace.inpod.runtime.files import read_all
 from millrace.inpod.runtime.paths import here
 
 if TYPE_CHECKING:
-    from millrace.data.model import PendingOutput, Published
+    from millrace.data.model import Outcome, PendingOutput, Published
     from millrace.data.publish import Attempt
     from millrace.data.stores import Store
 
@@ -31,6 +32,11 @@ ORDER_LIMIT = 1024 * 1024
 LOG_SECONDS = 600.0  # for the log archive, once the outputs are published
 LATE_LOG_SECONDS = 10.0  # for the log archive, once publishing has failed
 AT_ONCE = 2  # outputs: one is compressed while the other waits for the store
+
+FINAL = {"Superseded", "KeyRefused", "InvalidStore", "TreeTooLarge", "TypeMismatch", "DiskError", "UploadFailed"}
+# What somebody may be about to repair (a policy, a bucket, a Secret); hours of trying would only hide it.
+SLOW = {"AccessDenied", "BucketNotFound", "CredentialsMissing", "TlsUntrusted", "WrongRegion"}
+SLOW_SECONDS = 60.0
 
 
 def work(plan: Json, order: int) -> int:
@@ -99,11 +105,39 @@ class Worker:
 
     def _publish(self, success: bool, deadline: float) -> list[Published]:
         """Upload and commit, until it succeeds; the outputs that can be read now."""
+        from millrace.data.publish import Attempt, abort, commit
+
         fitting = ("OnSuccess", "Always") if success else ("OnFailure", "Always")
         wanted = [output for output in self._outputs if output.get("when", "OnSuccess") in fitting]
+        run, first = self._plan["run"], self._outputs[0]["store"]
+        attempt = Attempt(run_uid=run["uid"], number=run["attempt"], stores=self._stores, record=first)
+        outcome: Outcome = "success" if success else "failure"
         began = time.monotonic()
-        pending, published = self._until(deadline, lambda: self._publish_once(wanted, success, deadline))
-        seconds = time.monotonic() - began
+        try:
+            pending = self._upload(attempt, wanted, deadline)
+            # Also without any output: it ends what earlier attempts have left.
+            published = self._until(deadline, lambda: commit(attempt, outcome, pending, deadline=deadline))
+        except BaseException:
+            abort(attempt)  # not before the end: it fences this attempt off for good
+            raise
+        self._tell(pending, published, time.monotonic() - began)
+        return published
+
+    def _upload(self, attempt: Attempt, wanted: list[Json], deadline: float) -> list[PendingOutput]:
+        from millrace.data.output import upload_output
+
+        def one(output: Json) -> PendingOutput:
+            action = functools.partial(upload_output, attempt, output, deadline=deadline)
+            return self._until(deadline, action, about=output["name"])
+
+        if len(wanted) < 2:
+            return [one(output) for output in wanted]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(one, wanted))
+
+    def _tell(self, pending: list[PendingOutput], published: list[Published], seconds: float) -> None:
         for done in published:
             self.log(f"output {done.name}: {done.uri}, {done.bytes} bytes, {done.files} files, {seconds:.2f} s")
             if done.attempt != self._plan["run"]["attempt"]:
@@ -111,33 +145,16 @@ class Worker:
         for output in pending:
             for text in shorten(output.warnings):
                 self._warn(f"{output.name}: {text}")
-        return published
-
-    def _publish_once(
-        self, wanted: list[Json], success: bool, deadline: float
-    ) -> tuple[list[PendingOutput], list[Published]]:
-        from millrace.data.publish import Attempt, abort, commit
-
-        run = self._plan["run"]
-        first = self._outputs[0]["store"]
-        attempt = Attempt(run_uid=run["uid"], number=run["attempt"], stores=self._stores, record=first)
-        try:
-            pending = _upload(attempt, wanted, deadline)
-            # Also without any output: it ends what earlier attempts have left.
-            return pending, commit(attempt, "success" if success else "failure", pending, deadline=deadline)
-        except BaseException:
-            abort(attempt)
-            raise
 
     def archive(self, deadline: float) -> str | None:
         """Archive the logs when asked; their uri. A lost log makes no failure of a published run, only a warning."""
         store = self._stores.get(self._logs["store"]) if self._logs else None
         if store is None:
             return None
-        from millrace.inpod.archive import archive_logs
+        from millrace.inpod.archive import OWN, archive_logs
 
         try:
-            return self._until(deadline, lambda: archive_logs(self._plan, store, (protocol.COLLECT_LOG_FILE,), deadline))
+            return self._until(deadline, lambda: archive_logs(self._plan, store, OWN, deadline))
         except Fault as fault:
             self._warn(f"the logs are not archived: {fault.message}")
             return None
@@ -146,12 +163,11 @@ class Worker:
         """The logs that are complete already, beside the outputs' upload."""
         if not self._logs:
             return
-        from millrace.inpod.archive import archive_logs
+        from millrace.inpod.archive import READY, archive_logs
 
         store = self._stores[self._logs["store"]]
-        names = (protocol.LOG_FILE, protocol.STAGE_LOG_FILE)
         try:
-            self._until(deadline, lambda: archive_logs(self._plan, store, names, deadline))
+            self._until(deadline, lambda: archive_logs(self._plan, store, READY, deadline))
         except Fault as fault:
             self._warn(f"main's log is not archived: {fault.message}")
 
@@ -159,33 +175,24 @@ class Worker:
         self._warnings.append(text)
         self.log(f"warning: {text}")
 
-    def _until(self, deadline: float, action: Callable[[], T]) -> T:
-        """Do it until it succeeds; Fault with the last cause when the time is over."""
+    def _until(self, deadline: float, action: Callable[[], T], *, about: str | None = None) -> T:
+        """Do it until it succeeds; Fault with the last cause when the time is over or trying again cannot help."""
         from millrace.data.errors import DataError
 
         pause = FIRST_PAUSE
+        patience = min(deadline, time.monotonic() + SLOW_SECONDS)
         while True:
             try:
                 return action()
             except DataError as error:
-                if error.reason == "Superseded":
-                    raise Fault(protocol.EXIT_UPLOAD_FAILED, str(error), reason=error.reason) from error
-                if time.monotonic() + pause >= deadline:
-                    raise Fault(protocol.EXIT_UPLOAD_FAILED, f"{error.reason}: {error}") from error
+                last = patience if error.reason in SLOW else deadline
+                if error.reason in FINAL or time.monotonic() + pause >= last:
+                    reason = error.reason if error.reason == "Superseded" else None
+                    message = f"{error.reason}: {error}"
+                    raise Fault(protocol.EXIT_UPLOAD_FAILED, message, reason=reason, about=about) from error
                 self.log(f"{error.reason}: {error}; again in {pause:g} s")
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-
-
-def _upload(attempt: Attempt, wanted: list[Json], deadline: float) -> list[PendingOutput]:
-    from millrace.data.publish import upload_output
-
-    if len(wanted) < 2:
-        return [upload_output(attempt, output, deadline=deadline) for output in wanted]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda output: upload_output(attempt, output, deadline=deadline), wanted))
 
 
 def shorten(left_out: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from millrace import protocol
 
@@ -28,6 +28,15 @@ def until(probe: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.005)
     return answer
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """Kill what still runs and close its pipes."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 class Main:
@@ -57,9 +66,7 @@ class Main:
         until(lambda: text in self.pod.text("/millrace/run/main.log"), f"{text!r} in main.log")
 
     def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
+        finish(self._process)
 
 
 class Ended:
@@ -68,11 +75,32 @@ class Ended:
     def __init__(self, pod: Pod, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
         self.log = pod.text("/millrace/run/main.log")
-        text = pod.text("/dev/termination-log-main")
-        self.message: Json = json.loads(text) if text else {}
+        self.message = pod.message("main")
         record = pod.text("/millrace/run/exit.json")
         self.record: Json = json.loads(json.loads(record)["body"]) if record else {}
-        assert len(text.encode()) <= protocol.TERMINATION_LOG_BYTES
+
+
+class Program:
+    """A running stage, collect or probe."""
+
+    def __init__(self, pod: Pod, name: str, process: subprocess.Popen[bytes]) -> None:
+        self.pod, self.name, self.process = pod, name, process
+
+    def wait(self, seconds: float = DEADLINE) -> Done:
+        out, err = self.process.communicate(timeout=seconds)
+        return Done(self.process.returncode, out.decode(), err.decode(), self.pod.message(self.name))
+
+    def end(self) -> None:
+        finish(self.process)
+
+
+class Done(NamedTuple):
+    """What a stage, collect or probe left behind."""
+
+    code: int
+    out: str
+    err: str
+    message: Json
 
 
 class Pod:
@@ -92,7 +120,8 @@ class Pod:
         for path in (root, *root.rglob("*")):
             path.chmod(0o777)
         self.environment: dict[str, str] = {}
-        self._started: list[Main] = []
+        self.credentials: dict[str, str] = {}
+        self._started: list[Main | Program] = []
 
     def path(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -129,15 +158,31 @@ class Pod:
         command = [python, "-I", "-S", str(bundle / "__main__.py")]
         if contained:
             ctl = self.path(protocol.CTL_DIR)
-            script = f"mount --bind {ctl} {ctl} && mount -o remount,ro,bind {ctl} && exec setpriv " + (
-                f'--reuid {USER} --regid {USER} --clear-groups --bounding-set -all --inh-caps -all -- "$@"'
-            )
+            drop = f"setpriv --reuid {USER} --regid {USER} --clear-groups --bounding-set -all --inh-caps -all"
+            script = f'mount --bind {ctl} {ctl} && mount -o remount,ro,bind {ctl} && exec {drop} -- "$@"'
             isolated = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
             command = [*isolated, "sh", "-c", script, "sh", SYSTEM_PYTHON, *command[1:]]
         env = {"PATH": os.environ["PATH"], "MILLRACE_ROOT": str(self.root), **self.environment}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-        self._started.append(Main(self, process, nested=contained))
-        return self._started[-1]
+        main = Main(self, process, nested=contained)
+        self._started.append(main)
+        return main
+
+    def begin(self, name: str, **more: str) -> Program:
+        """stage, collect or probe."""
+        self.write_plan()
+        command = [sys.executable, "-m", "millrace.inpod", name]
+        env = {"PATH": os.environ["PATH"], "MILLRACE_ROOT": str(self.root), **self.credentials, **more}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+        program = Program(self, name, process)
+        self._started.append(program)
+        return program
+
+    def message(self, container: str) -> Json:
+        """A container's termination message."""
+        text = self.text(f"/dev/termination-log-{container}")
+        assert len(text.encode()) <= protocol.TERMINATION_LOG_BYTES
+        return json.loads(text) if text else {}
 
     def end(self) -> None:
         for main in self._started:

@@ -196,7 +196,10 @@ def test_the_directory_variables_come_with_staged_inputs_and_outputs(pod: Pod, r
     pod.plan["inputs"] = [{"name": "data", "type": "uri_folder", "path": "/millrace/in", "key": "k", "stage": True}]
     pod.output("a", "/millrace/out/data/a")
     pod.output("b", "/millrace/out/data/b")
-    source = "import os\ndef predict(data): print(os.environ['BATCH_INPUT_DIR'], sorted(os.listdir(os.environ['BATCH_OUTPUT_DIR'])))"
+    source = (
+        "from os import environ as env, listdir\n"
+        "def predict(data): print(env['BATCH_INPUT_DIR'], sorted(listdir(env['BATCH_OUTPUT_DIR'])))"
+    )
     assert run(source).out == f"{pod.path('/millrace/in')} ['a', 'b']\n"
 
 
@@ -251,7 +254,10 @@ def test_a_deadline_ends_the_child_with_a_reason(pod: Pod, run: Run) -> None:
 
 def test_a_child_that_ignores_sigterm_is_killed_in_time(pod: Pod, run: Run) -> None:
     pod.plan["limits"] |= {"running": 0.3, "stop": 0.3}
-    source = "import signal, time\ndef predict():\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    while True: time.sleep(60)"
+    source = (
+        "import signal, time\ndef predict():\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    while True: time.sleep(60)"
+    )
     ended = run(source)
     assert ended.code == 243
 
