@@ -55,7 +55,9 @@ def validated(*rules: dict[str, str], **extra: Any) -> ConfigDict:
 # Passed through to the pod as it is; the API server checks it when the pod is made.
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
-Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32, json_schema_extra={"x-quantity": True})]
+Quantity = Annotated[
+    str, Field(pattern=QUANTITY, max_length=32, coerce_numbers_to_str=True, json_schema_extra={"x-quantity": True})
+]
 Name = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
 Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
 

@@ -106,8 +106,12 @@ def structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str,
                 out[key] = value
     if out.pop("x-quantity", False):
         # As in the core API: a quantity may be written as a number.
-        pattern = out.get("pattern")
-        return {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": pattern}
+        return {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": out["pattern"],
+            "minimum": 1,
+        }
     return out
 
 

@@ -193,7 +193,7 @@ class JobRunSpec(Model):
     ] = {}
     env: Annotated[list[EnvVar], Field(max_length=256)] = []
     resources: Opaque | None = None
-    node_selector: dict[str, str] = {}
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)] = {}
     tolerations: opaque_list(64) = []  # type: ignore[valid-type]
     affinity: Opaque | None = None
     priority_class_name: Name | None = None
@@ -220,6 +220,7 @@ def _immutability() -> list[dict[str, str]]:
         rule(
             f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
             f"{name} is immutable; a JobRun runs once: create a new one instead",
+            field=f".{name}",
         )
         for name in names
     ]
@@ -228,6 +229,7 @@ def _immutability() -> list[dict[str, str]]:
         rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
             "cancel cannot be taken back; create a new JobRun instead",
+            field=".cancel",
         ),
     ]
 

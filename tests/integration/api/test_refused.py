@@ -1,0 +1,253 @@
+"""What the API server refuses, with the words a user reads: the field's path, and what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from integration.api.objects import function, resource, run, store, store_spec
+from support.apiserver import ApiServer, Object, Refused
+
+PATH = {"name": "s", "path": "in"}
+OUTPUT = {"name": "o", "asset": "scores"}
+
+
+def outputs(**fields: object) -> Object:
+    return run(outputs=[{"name": "o", **fields}])
+
+
+def inputs(**fields: object) -> Object:
+    return run(inputs=[{"name": "i", "dataStore": PATH, **fields}])
+
+
+ONE_OF = "exactly one of asset, dataStore, href must be set"
+RESERVED = "reserved for millrace: "
+MALFORMED = "not a name of an environment variable: "
+BODY = "should match '"  # a pattern
+TYPE = "must be of type "
+
+REFUSED: dict[str, tuple[Object, str, str]] = {
+    # exactly one of
+    "handler and script": (function(script="main.py"), "spec", "exactly one of handler, script must be set"),
+    "neither handler nor script": (function(handler=None), "spec", "exactly one of handler, script must be set"),
+    "two destinations": (outputs(asset="a", dataStore=PATH), "spec.outputs[0]", ONE_OF),
+    "no destination": (outputs(), "spec.outputs[0]", ONE_OF),
+    "asset and href": (outputs(asset="a", href="s3://b/k"), "spec.outputs[0]", ONE_OF),
+    "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", "exactly one of dataStore must be set"),
+    "no kind of store": (store_spec(s3=None), "spec", "exactly one of s3 must be set"),
+    # what excludes what
+    "image and baseImage": (function(image="a", baseImage="b"), "spec", "image and baseImage exclude each other"),
+    "requirements on an image": (function(image="a", requirements=["x"]), "spec", "use baseImage"),
+    "archive with href": (outputs(href="s3://b/k", archive="Zip"), "spec.outputs[0]", "archive and when do not go with"),
+    # missing
+    "no source": (function(source=None), "spec.source", "Required value"),
+    "empty source": (function(source={}), "spec.source.inline", "Required value"),
+    "no function": (run(functionRef=None), "spec.functionRef", "Required value"),
+    "no bucket": (store(bucket=None), "spec.s3.bucket", "Required value"),
+    "no path": (inputs(dataStore={"name": "s"}), "spec.inputs[0].dataStore.path", "Required value"),
+    # patterns and names
+    "handler": (function(handler="a-b:c"), "spec.handler", BODY),
+    "script outside": (function(handler=None, script="../x.py"), "spec.script", BODY),
+    "script absolute": (function(handler=None, script="/x.py"), "spec.script", BODY),
+    "Python 2": (function(pythonVersion="2.7"), "spec.pythonVersion", BODY),
+    "Python as a number": (function(pythonVersion=3.13), "spec.pythonVersion", TYPE + "string"),
+    "requirement that is an option": (function(requirements=["x", "-e ."]), "spec.requirements[1]", BODY),
+    "name of a function": (run(functionRef={"name": "No"}), "spec.functionRef.name", BODY),
+    "name of an input": (run(inputs=[{"name": "a_b", "dataStore": PATH}]), "spec.inputs[0].name", BODY),
+    "bucket": (store(bucket="No_Bucket"), "spec.s3.bucket", BODY),
+    "endpoint without a scheme": (store(endpoint="minio:9000"), "spec.s3.endpoint", BODY),
+    "endpoint with a path": (store(endpoint="http://minio/x"), "spec.s3.endpoint", BODY),
+    "name of a Secret": (
+        store_spec(credentials={"secretRef": {"name": "-"}}),
+        "spec.credentials.secretRef.name",
+        BODY,
+    ),
+    # enums
+    "archive": (outputs(asset="a", archive="Tar"), "spec.outputs[0].archive", 'supported values: "Zip", "None"'),
+    "when": (outputs(asset="a", when="Never"), "spec.outputs[0].when", 'supported values: "OnSuccess", "OnFailure"'),
+    "stage": (inputs(stage="Mount"), "spec.inputs[0].stage", 'supported values: "Auto", "Download", "Never"'),
+    "logs": (run(logs="All"), "spec.logs", 'supported values: "Archive", "None"'),
+    # names of environment variables
+    "variable of ours": (
+        run(environmentVariables={"MILLRACE_X": "1"}),
+        "spec.environmentVariables",
+        RESERVED + "MILLRACE_X",
+    ),
+    "payload": (run(environmentVariables={"JOBS_PAYLOAD_FILE": ""}), "spec.environmentVariables", "JOBS_PAYLOAD_FILE"),
+    "input directory": (run(environmentVariables={"BATCH_INPUT_DIR": ""}), "spec.environmentVariables", "BATCH_INPUT_DIR"),
+    "one of many": (
+        run(environmentVariables={"A": "", "BATCH_OUTPUT_DIR": "", "Z": ""}),
+        "spec.environmentVariables",
+        RESERVED + "BATCH_OUTPUT_DIR",
+    ),
+    "malformed": (run(environmentVariables={"A": "", "a-b": ""}), "spec.environmentVariables", MALFORMED + "a-b"),
+    "with a digit first": (run(environmentVariables={"1a": ""}), "spec.environmentVariables", MALFORMED + "1a"),
+    "not ASCII": (run(environmentVariables={"Ä": ""}), "spec.environmentVariables", MALFORMED + "Ä"),
+    "value too long": (run(environmentVariables={"A": "x" * 32_001}), "spec.environmentVariables.A", "Too long"),
+    "value not text": (run(environmentVariables={"A": 1}), "spec.environmentVariables.A", TYPE + "string"),
+    "reserved in env": (run(env=[{"name": "MILLRACE_X", "value": ""}]), "spec.env[0]", RESERVED + "MILLRACE_X"),
+    "malformed in env": (run(env=[{"name": "a b"}]), "spec.env[0].name", BODY),
+    # sizes
+    "inline source": (function(source={"inline": "#" * (128 * 1024 + 1)}), "spec.source.inline", "Too long"),
+    "17 outputs": (run(outputs=[{**OUTPUT, "name": f"o{n}"} for n in range(17)]), "spec.outputs", "Too many: 17"),
+    "257 requirements": (function(requirements=["x"] * 257), "spec.requirements", "Too many: 257"),
+    "65 tolerations": (run(tolerations=[{}] * 65), "spec.tolerations", "Too many: 65"),
+    "257 variables": (
+        run(environmentVariables={f"V{n}": "" for n in range(257)}),
+        "spec.environmentVariables",
+        "Too many: 257",
+    ),
+    "the same output twice": (run(outputs=[OUTPUT, OUTPUT]), "spec.outputs[1]", "Duplicate value"),
+    "the same input twice": (
+        run(inputs=[{"name": "i", "dataStore": PATH}] * 2),
+        "spec.inputs[1]",
+        "Duplicate value",
+    ),
+    # durations, quantities, numbers
+    "duration without a unit": (run(timeouts={"running": "10"}), "spec.timeouts.running", BODY),
+    "duration in weeks": (run(timeouts={"queued": "1w"}), "spec.timeouts.queued", BODY),
+    "negative duration": (run(timeouts={"staging": "-1h"}), "spec.timeouts.staging", BODY),
+    "duration as a number": (run(timeouts={"running": 10}), "spec.timeouts.running", TYPE + "string"),
+    "quantity": (run(scratch={"size": "10 GB"}), "spec.scratch.size", BODY),
+    "negative quantity": (run(scratch={"size": "-1Gi"}), "spec.scratch.size", BODY),
+    "negative integer quantity": (run(scratch={"size": -1}), "spec.scratch.size", "should be greater than or equal to 1"),
+    "negative retries": (run(retries=-1), "spec.retries", "should be greater than or equal to 0"),
+    "too many retries": (run(retries=101), "spec.retries", "should be less than or equal to 100"),
+    "retries as text": (run(retries="1"), "spec.retries", TYPE + "integer"),
+    "parameters as a list": (run(parameters=[1]), "spec.parameters", TYPE + "object"),
+    # paths that leave
+    "path up": (outputs(dataStore={"name": "s", "path": "a/../b"}), "spec.outputs[0].dataStore.path", "segments . or .."),
+    "only up": (inputs(dataStore={"name": "s", "path": ".."}), "spec.inputs[0].dataStore.path", "segments . or .."),
+    "path here": (inputs(dataStore={"name": "s", "path": "a/./b"}), "spec.inputs[0].dataStore.path", "segments . or .."),
+    "absolute path": (inputs(dataStore={"name": "s", "path": "/a"}), "spec.inputs[0].dataStore.path", BODY),
+    "control character": (inputs(dataStore={"name": "s", "path": "a\nb"}), "spec.inputs[0].dataStore.path", BODY),
+    "prefix up": (store(prefix="a/.."), "spec.s3.prefix", "prefix must not have the segments . or .."),
+    "prefix with a slash": (store(prefix="a/"), "spec.s3.prefix", BODY),
+    # fields that there are not, as strict validation finds them
+    "unknown field": (run(paralel=1), 'unknown field "spec.paralel"', ""),
+    "unknown field below": (outputs(asset="a", arhive="Zip"), 'unknown field "spec.outputs[0].arhive"', ""),
+    "unknown field of a store": (store(buckets="x"), 'unknown field "spec.s3.buckets"', ""),
+    "unknown field of a function": (function(handlers="x"), 'unknown field "spec.handlers"', ""),
+}
+
+
+@pytest.mark.parametrize(("obj", "path", "text"), REFUSED.values(), ids=REFUSED.keys())
+def test_says_where_and_what(api: ApiServer, obj: Object, path: str, text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        api.admin.create(resource(obj), obj, strict=True)
+    message = refused.value.message
+    _, found, rest = message.partition(f"{path}: ") if text else message.partition(path)
+    assert found, f"{path} is not named in: {message}"
+    assert text in rest, f"{text!r} is not said of {path}: {message}"
+    assert refused.value.status == (422 if text else 400)
+
+
+CHANGES: dict[str, tuple[Object, str]] = {
+    "functionRef": ({"functionRef": {"name": "g"}}, "functionRef"),
+    "description": ({"description": "b"}, "description"),
+    "parameters": ({"parameters": {"deep": {"list": [1, 2]}}}, "parameters"),
+    "inputs": ({"inputs": [{"name": "i", "dataStore": {"name": "s", "path": "b"}}]}, "inputs"),
+    "inputData": ({"inputData": [{"values": [[1, "b"]]}]}, "inputData"),
+    "outputs": ({"outputs": [{"name": "o", "asset": "b"}]}, "outputs"),
+    "environmentVariables": ({"environmentVariables": {"A": "b"}}, "environmentVariables"),
+    "env": ({"env": [{"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "b"}}}]}, "env"),
+    "resources": ({"resources": {"limits": {"memory": "2Gi"}}}, "resources"),
+    "nodeSelector": ({"nodeSelector": {"disk": "b"}}, "nodeSelector"),
+    "tolerations": ({"tolerations": [{"key": "b"}]}, "tolerations"),
+    "affinity": ({"affinity": {"nodeAffinity": {"x": [{"y": "b"}]}}}, "affinity"),
+    "priorityClassName": ({"priorityClassName": "b"}, "priorityClassName"),
+    "runtimeClassName": ({"runtimeClassName": "b"}, "runtimeClassName"),
+    "serviceAccountName": ({"serviceAccountName": "b"}, "serviceAccountName"),
+    "imagePullSecrets": ({"imagePullSecrets": [{"name": "b"}]}, "imagePullSecrets"),
+    "volumes": ({"volumes": [{"name": "b"}]}, "volumes"),
+    "volumeMounts": ({"volumeMounts": [{"name": "b"}]}, "volumeMounts"),
+    "podSecurityContext": ({"podSecurityContext": {"runAsUser": 2}}, "podSecurityContext"),
+    "scratch": ({"scratch": {"size": "2Gi"}}, "scratch"),
+    "logs": ({"logs": "None"}, "logs"),
+    "timeouts": ({"timeouts": {"running": "2h"}}, "timeouts"),
+    "retries": ({"retries": 2}, "retries"),
+}
+BEFORE: Object = {
+    "description": "a",
+    "parameters": {"deep": {"list": [1, 1]}},
+    "inputs": [{"name": "i", "dataStore": {"name": "s", "path": "a"}}],
+    "inputData": [{"values": [[1, "a"]]}],
+    "outputs": [{"name": "o", "asset": "a"}],
+    "environmentVariables": {"A": "a"},
+    "env": [{"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "a"}}}],
+    "resources": {"limits": {"memory": "1Gi"}},
+    "nodeSelector": {"disk": "a"},
+    "tolerations": [{"key": "a"}],
+    "affinity": {"nodeAffinity": {"x": [{"y": "a"}]}},
+    "priorityClassName": "a",
+    "runtimeClassName": "a",
+    "serviceAccountName": "a",
+    "imagePullSecrets": [{"name": "a"}],
+    "volumes": [{"name": "a"}],
+    "volumeMounts": [{"name": "a"}],
+    "podSecurityContext": {"runAsUser": 1},
+    "scratch": {"size": "1Gi"},
+    "logs": "Archive",
+    "timeouts": {"running": "1h"},
+    "retries": 1,
+}
+WHAT_TO_DO = "create a new one instead"
+
+
+@pytest.fixture(scope="session")
+def full_run(api: ApiServer) -> Object:
+    """A run that has every field."""
+    return api.admin.create("jobruns", run("full", **BEFORE), strict=True)
+
+
+@pytest.fixture(scope="session")
+def bare_run(api: ApiServer) -> Object:
+    """A run that has no field but functionRef."""
+    return api.admin.create("jobruns", run("bare"), strict=True)
+
+
+def test_every_field_of_a_run_is_in_the_table(api: ApiServer) -> None:
+    definition = api.admin.get("customresourcedefinitions", None, "jobruns.millrace.dev")
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert set(schema["properties"]["spec"]["properties"]) == {*CHANGES, "cancel"}
+
+
+@pytest.mark.parametrize(("patch", "field"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_field_of_a_run_cannot_be_changed(api: ApiServer, full_run: Object, patch: Object, field: str) -> None:
+    _immutable(api, "full", patch, field)
+
+
+@pytest.mark.parametrize("field", BEFORE)
+def test_a_field_of_a_run_cannot_be_removed(api: ApiServer, full_run: Object, field: str) -> None:
+    _immutable(api, "full", {field: None}, field)
+
+
+@pytest.mark.parametrize("field", BEFORE)
+def test_a_field_of_a_run_cannot_be_added(api: ApiServer, bare_run: Object, field: str) -> None:
+    _immutable(api, "bare", {field: BEFORE[field]}, field)
+
+
+def _immutable(api: ApiServer, name: str, spec: Object, field: str) -> None:
+    with pytest.raises(Refused) as refused:
+        api.admin.merge("jobruns", "api", name, {"spec": spec})
+    message = refused.value.message
+    assert f"spec.{field}: " in message, message
+    assert f"{field} is immutable" in message
+    assert WHAT_TO_DO in message
+
+
+def test_two_changed_fields_are_both_named(api: ApiServer, full_run: Object) -> None:
+    with pytest.raises(Refused) as refused:
+        api.admin.merge("jobruns", "api", "full", {"spec": {"retries": 5, "logs": "None"}})
+    assert "retries is immutable" in refused.value.message
+    assert "logs is immutable" in refused.value.message
+
+
+def test_cancel_can_be_set_and_not_taken_back(api: ApiServer) -> None:
+    api.admin.create("jobruns", run("cancelled"), strict=True)
+    api.admin.merge("jobruns", "api", "cancelled", {"spec": {"cancel": False}})
+    assert api.admin.merge("jobruns", "api", "cancelled", {"spec": {"cancel": True}})["spec"]["cancel"] is True
+    for back in (False, None):
+        with pytest.raises(Refused) as refused:
+            api.admin.merge("jobruns", "api", "cancelled", {"spec": {"cancel": back}})
+        assert "spec.cancel: " in refused.value.message
+        assert "cancel cannot be taken back; create a new JobRun instead" in refused.value.message
