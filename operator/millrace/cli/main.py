@@ -1,0 +1,231 @@
+"""The command `millrace`. Only what every start needs is imported here: each command brings its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from millrace.cli import options
+from millrace.cli.errors import FAILED, INTERRUPTED, OK, Refused
+
+if TYPE_CHECKING:
+    from millrace.cli.cluster import Cluster
+    from millrace.cli.screen import Screen
+
+app = typer.Typer(
+    name="millrace",
+    help="Runs Python functions as jobs on Kubernetes. Objects are listed with kubectl: kubectl get jobruns",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _perform(
+    command: Callable[[Cluster, Screen], Awaitable[int]],
+    *,
+    namespace: str | None,
+    context: str | None,
+    interrupted: Callable[[], Refused] | None = None,
+) -> NoReturn:
+    """Connects, runs the command, turns its end into an exit code. Never a traceback for what a person can change."""
+    import asyncio
+
+    from millrace.cli.cluster import connected
+    from millrace.cli.explain import explain
+    from millrace.cli.screen import Screen
+    from millrace.kube.api import ApiError
+
+    screen = Screen()
+
+    async def work() -> int:
+        async with connected(namespace, context) as cluster:
+            try:
+                return await command(cluster, screen)
+            except ApiError as error:
+                raise explain(error, "go on") from None
+
+    try:
+        code = asyncio.run(work())
+    except Refused as error:
+        screen.refuse(error)
+        code = error.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        if interrupted is not None:
+            screen.interrupted(interrupted())
+    except BrokenPipeError:  # `millrace logs RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    raise typer.Exit(code)
+
+
+def _refuse(error: Refused) -> NoReturn:
+    from millrace.cli.screen import Screen
+
+    Screen().refuse(error)
+    raise typer.Exit(error.code)
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    from millrace.cli.arguments import duration
+
+    return None if text is None else duration(option, text)
+
+
+def _one_source() -> NoReturn:
+    raise Refused("one of SCRIPT and -f FILE is needed, and only one", "millrace run --help")
+
+
+@app.command()
+def run(
+    script: options.Script = None,
+    *,
+    file: options.Files = None,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    follow: options.Follow = True,
+    timeout: options.Timeout = None,
+    force: options.Force = False,
+    inputs: options.Inputs = None,
+    outputs: options.Outputs = None,
+    parameters: options.Parameters = None,
+    variables: options.Variables = None,
+    requirements: options.Requirements = None,
+    python: options.Python = None,
+    handler: options.Handler = None,
+    name: options.FunctionName = None,
+    output_format: options.Format = None,
+) -> None:
+    """Apply manifests, or make them for a script; create the JobRun and follow it to its end.
+
+    Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout. Ctrl-C leaves the run alone.
+    """
+    from millrace.cli.sources import ScriptOptions, from_files, from_script
+
+    script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
+    try:
+        limit = _seconds("--timeout", timeout)
+        if (script is None) == (not file):
+            _one_source()
+        if script is None:
+            script_options.refuse_with_file(output_format)
+            (manifests, source), warnings = from_files(file or []), list[str]()
+        else:
+            manifests, source, warnings = from_script(script, script_options, namespace)
+    except Refused as error:
+        _refuse(error)
+    if output_format == "yaml":
+        from millrace.cli.documents import write_documents
+
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+        typer.echo(write_documents(manifests), nl=False)
+        raise typer.Exit(OK)
+
+    from millrace.cli.follow import goes_on
+    from millrace.cli.progress import Line
+    from millrace.cli.runs import Submitted, follow_all, submit
+
+    created: list[Any] = []
+
+    async def perform(cluster: Cluster, screen: Screen) -> int:
+        screen.say([Line(f"warning: {warning}", "warn") for warning in warnings])
+        created.extend(await submit(cluster, screen, Submitted(manifests, source, namespace, force)))
+        if follow:
+            return await follow_all(cluster, screen, created, limit)
+        for found in created:
+            typer.echo(found.metadata.name)
+        return OK
+
+    def interrupted() -> Refused:
+        return Refused("not followed any more", *(line for found in created for line in goes_on(found)))
+
+    _perform(perform, namespace=namespace, context=context, interrupted=interrupted)
+
+
+@app.command()
+def logs(
+    run: options.Run,
+    *,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    follow: options.FollowLog = False,
+    container: options.Container = "main",
+    tail: options.TailLines = None,
+) -> None:
+    """Show what a run has written: its newest attempt."""
+    from millrace.cli import logs as command
+    from millrace.cli.names import run_name
+
+    show = command.follow if follow else command.show
+    _perform(
+        lambda cluster, screen: show(cluster, screen, run_name(run), container, tail), namespace=namespace, context=context
+    )
+
+
+@app.command()
+def wait(
+    run: options.Run,
+    *,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    timeout: options.Timeout = None,
+) -> None:
+    """Wait until a run is over.
+
+    Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout.
+    """
+    from millrace.cli import logs as command
+    from millrace.cli.names import run_name
+
+    try:
+        limit = _seconds("--timeout", timeout)
+    except Refused as error:
+        _refuse(error)
+    _perform(
+        lambda cluster, screen: command.wait(cluster, screen, run_name(run), limit), namespace=namespace, context=context
+    )
+
+
+@app.command()
+def cancel(run: options.Run, *, namespace: options.Namespace = None, context: options.Context = None) -> None:
+    """End a run. It cannot be taken back."""
+    from millrace.cli import logs as command
+    from millrace.cli.names import run_name
+
+    _perform(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
+
+
+@app.command()
+def download(
+    run: options.Run,
+    *,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    output: options.OneOutput = None,
+    to: options.Target = None,
+    extract: options.Extract = False,
+) -> None:
+    """Fetch a run's outputs from their stores, checked against the checksums of its status."""
+    from millrace.cli import download as command
+    from millrace.cli.names import run_name
+
+    wanted = command.Wanted(run_name(run), output or [], to, extract)
+    _perform(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(f"millrace {installed('millrace')}")
+
+
+if __name__ == "__main__":
+    app()

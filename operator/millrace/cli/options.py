@@ -1,0 +1,63 @@
+"""Arguments and options of the commands: names, places of values, help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _option(*names: str, value: str | None = None, text: str, **more: Any) -> Any:
+    return typer.Option(*names, metavar=value, help=text, **more)
+
+
+def _of_script(*names: str, value: str | None = None, text: str) -> Any:
+    return _option(*names, value=value, text=text, rich_help_panel="With SCRIPT")
+
+
+PLACE = "STORE/paths/PATH"
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a JobRun.")]
+Namespace = Annotated[
+    str | None, _option("--namespace", "-n", value="NS", text="Namespace; the kubeconfig context's if absent.")
+]
+Context = Annotated[str | None, _option("--context", value="NAME", text="Context of the kubeconfig.")]
+Timeout = Annotated[
+    str | None, _option("--timeout", value="DURATION", text="Give up after 90s, 30m, 1h30m; the run itself goes on.")
+]
+
+# run
+Script = Annotated[Path | None, typer.Argument(metavar="SCRIPT", help="A Python file, when there is no manifest.")]
+Files = Annotated[list[str] | None, _option("--file", "-f", value="FILE", text="Manifests with a JobRun; - is stdin.")]
+Follow = Annotated[bool, _option("--follow/--no-follow", text="Follow the run, or only print its name.")]
+Force = Annotated[bool, _option("--force-conflicts", text="Take over fields that another field manager set.")]
+Inputs = Annotated[list[str] | None, _of_script("--input", value=f"NAME={PLACE}", text="Data to stage.")]
+Outputs = Annotated[
+    list[str] | None,
+    _of_script("--output", value=f"NAME[={PLACE}]", text="Where results go; NAME alone is an asset in the default store."),
+]
+Parameters = Annotated[
+    list[str] | None, _of_script("--param", value="NAME=VALUE", text="Argument of the handler, JSON or text.")
+]
+Variables = Annotated[list[str] | None, _of_script("--env", value="NAME=VALUE", text="Environment variable.")]
+Requirements = Annotated[
+    Path | None,
+    _of_script("--requirements", value="FILE", text="requirements.txt; else the script's own block (PEP 723)."),
+]
+Python = Annotated[str | None, _of_script("--python", value="VERSION", text="Python version; 3.13 if absent.")]
+Handler = Annotated[
+    str | None, _of_script("--handler", value="FUNCTION", text="Call this function; if absent the script is run as it is.")
+]
+FunctionName = Annotated[str | None, _of_script("--name", value="NAME", text="Name of the Function; if absent the file's.")]
+Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
+
+# logs
+FollowLog = Annotated[bool, _option("--follow", "-f", text="Wait for the pod, and go on until the run is over.")]
+Container = Annotated[Literal["main", "stage", "collect"], _option("--container", "-c", text="Container of the run's pod.")]
+TailLines = Annotated[int | None, _option("--tail", value="N", min=0, text="The last N lines only.")]
+
+# download
+OneOutput = Annotated[list[str] | None, _option("--output", value="NAME", text="This output only; may be given again.")]
+Target = Annotated[Path | None, _option("--to", value="DIR", text="Folder; if absent one with the run's name.")]
+Extract = Annotated[bool, _option("--extract", text="Unpack each zip into a folder with the output's name.")]

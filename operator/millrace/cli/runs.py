@@ -1,0 +1,95 @@
+"""`millrace run`: applies what a file holds, creates its JobRuns, follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from millrace.api.jobrun import JobRun
+from millrace.cli.cluster import Cluster
+from millrace.cli.documents import Object, in_namespace, name_of, split
+from millrace.cli.errors import OK, Refused
+from millrace.cli.explain import explain
+from millrace.cli.follow import Follower
+from millrace.cli.names import fresh
+from millrace.cli.progress import Line, exit_code
+from millrace.cli.screen import Screen
+from millrace.kube.api import ApiError
+from millrace.kube.resources import JOBRUN
+
+TRIES = 5  # somebody else may take the name that we chose
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What is to be applied and run."""
+
+    manifests: list[Object]
+    source: str  # where it is from, for messages
+    namespace: str | None  # asked for with -n
+    force: bool = False
+
+
+async def submit(cluster: Cluster, screen: Screen, submitted: Submitted) -> list[JobRun]:
+    """Applies everything but JobRuns, then creates those. Nothing is applied where a JobRun would be refused."""
+    namespaces, others, runs = split(submitted.manifests)
+    if not runs:
+        raise Refused(f"{submitted.source}: no JobRun in it, so nothing would run", "kubectl apply -f applies the rest")
+    runs = [in_namespace(manifest, cluster.namespace, submitted.namespace) for manifest in runs]
+    for manifest in namespaces:
+        await _apply(cluster, screen, manifest, submitted)
+    for manifest in runs:
+        await _rehearse(cluster, manifest)
+    for manifest in others:
+        await _apply(cluster, screen, manifest, submitted)
+    return [await _create(cluster, screen, manifest) for manifest in runs]
+
+
+async def _apply(cluster: Cluster, screen: Screen, manifest: Object, submitted: Submitted) -> None:
+    what = f"apply {name_of(manifest)}"
+    try:
+        kind = await cluster.kind(manifest["apiVersion"], manifest["kind"])
+        placed = in_namespace(manifest, cluster.namespace, submitted.namespace) if kind.namespaced else manifest
+        await cluster.apply_own(kind, placed, force=submitted.force)
+    except ApiError as error:
+        raise explain(error, what) from None
+    screen.say(Line(f"{name_of(manifest)} applied", "dim"))
+
+
+async def _rehearse(cluster: Cluster, manifest: Object) -> None:
+    """Asks the API server whether it would take the run."""
+    try:
+        await cluster.create_run(manifest, dry_run=True)
+    except ApiError as error:
+        if error.reason != "AlreadyExists":
+            raise explain(error, f"create {name_of(manifest)}") from None
+
+
+async def _create(cluster: Cluster, screen: Screen, manifest: Object) -> JobRun:
+    meta = manifest["metadata"]
+    wanted = meta.get("name")
+    for _ in range(TRIES):
+        try:
+            run = JobRun.model_validate(await cluster.create_run(manifest))
+            break
+        except ApiError as error:
+            if error.reason != "AlreadyExists" or not wanted:
+                raise explain(error, f"create {name_of(manifest)}") from None
+            name = fresh(wanted, [wanted, *await cluster.names(JOBRUN, meta["namespace"])])
+            manifest = {**manifest, "metadata": {**meta, "name": name}}
+    else:
+        raise Refused(f"cannot create JobRun {wanted}: each name that is free was taken by somebody else", "try again")
+    name = run.metadata.name
+    why = f" ({wanted} exists)" if wanted and name != wanted else ""
+    screen.say(Line(f"JobRun {name} created in namespace {run.metadata.namespace}{why}"))
+    return run
+
+
+async def follow_all(cluster: Cluster, screen: Screen, runs: Sequence[JobRun], limit: float | None) -> int:
+    """Follows the runs one after the other; the first exit code that is not 0."""
+    code = OK
+    for run in runs:
+        if len(runs) > 1:
+            screen.say(Line(f"JobRun {run.metadata.name}"))
+        code = code or exit_code((await Follower(cluster, screen, run, logs=True).to_end(limit)).status.phase)
+    return code

@@ -1,0 +1,105 @@
+"""Manifests from what the command line names: files, stdin, a script."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace.cli import arguments
+from millrace.cli.documents import Object, read_documents
+from millrace.cli.errors import Refused
+from millrace.cli.names import dns_name
+from millrace.cli.scaffold import Script, check, manifests
+
+
+@dataclass(frozen=True)
+class ScriptOptions:
+    """Options of `millrace run SCRIPT`, as they were typed."""
+
+    inputs: list[str] | None
+    outputs: list[str] | None
+    parameters: list[str] | None
+    variables: list[str] | None
+    requirements: Path | None
+    python: str | None
+    handler: str | None
+    name: str | None
+
+    def refuse_with_file(self, output_format: str | None) -> None:
+        """Refuses options of a script where manifests are given."""
+        given = {
+            "--input": self.inputs,
+            "--output": self.outputs,
+            "--param": self.parameters,
+            "--env": self.variables,
+            "--requirements": self.requirements,
+            "--python": self.python,
+            "--handler": self.handler,
+            "--name": self.name,
+            "-o": output_format,
+        }
+        used = [option for option, value in given.items() if value]
+        if used:
+            raise Refused(f"{', '.join(used)}: for a script only; with -f the manifests say it")
+
+
+def from_files(names: list[str]) -> tuple[list[Object], str]:
+    """The objects of all files, and what to call them."""
+    found = []
+    for name in names:
+        found += read_documents(_read_stdin() if name == "-" else _read(Path(name)), "stdin" if name == "-" else name)
+    return found, ", ".join("stdin" if name == "-" else name for name in names)
+
+
+def _read_stdin() -> str:
+    if sys.stdin.isatty():
+        raise Refused("-f -: manifests are expected on stdin")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(f"stdin: not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except IsADirectoryError:
+        raise Refused(f"{path} is a folder; a file is expected") from None
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def from_script(path: Path, options: ScriptOptions, namespace: str | None) -> tuple[list[Object], str, list[str]]:
+    """Manifests for a script, what to call them, and warnings."""
+    if path.suffix in {".yaml", ".yml", ".json"}:
+        raise Refused(f"{path} is a manifest, not a script", f"millrace run -f {path}")
+    source = _read(path)
+    if options.name is not None and dns_name(options.name) != options.name:
+        raise Refused(
+            f"--name {options.name}: lower-case letters, digits and dashes only", f"--name {dns_name(options.name)}"
+        )
+    needed = (
+        arguments.requirements(_read(options.requirements), str(options.requirements))
+        if options.requirements
+        else arguments.script_metadata(source, path.name)
+    )
+    script = Script(
+        file=path.name,
+        source=source,
+        name=options.name,
+        handler=options.handler.removeprefix("main:") if options.handler else None,
+        python=options.python,
+        requirements=needed,
+        parameters=dict(map(arguments.parameter, options.parameters or [])),
+        inputs=arguments.unique("--input", [arguments.input_entry(text) for text in options.inputs or []]),
+        outputs=arguments.unique("--output", [arguments.output_entry(text) for text in options.outputs or []]),
+        environment=dict(map(arguments.variable, options.variables or [])),
+    )
+    siblings = [found.stem for found in path.parent.glob("*.py")] + [
+        f.parent.name for f in path.parent.glob("*/__init__.py")
+    ]
+    warnings = check(script, siblings)
+    return manifests(script, namespace), str(path), warnings
