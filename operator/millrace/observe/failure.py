@@ -46,22 +46,29 @@ OWN_CODES = {
 # What another attempt cannot change.
 FINAL = {"HandlerNotFound", "ParameterMismatch", "RequirementsFailed", "NeedsBuild", "UploadFailed", "StartError"}
 
+SIGKILL, SIGTERM = 137, 143  # exit codes of processes that died of them
+# How the kubelet words that a pod has used more disk than it may, in contrast to a node that is short of it.
+OVER_LIMIT = "exceed"
+
 _EXIT_CODE = re.compile(r"Container (\S+) for pod \S+ failed with exit code (\d+)")
 
 
 def _verdict(container: ContainerFacts, message: str) -> Failure:
     """Reason, message and what they mean for another attempt, of a container that has ended badly."""
     code, own = container.exit_code or 0, OWN_CODES.get(container.exit_code or 0)
+    # User code is not run again for an upload that failed.
+    again = container.name != p.COLLECT
     if container.reason == "OOMKilled" or (container.name == p.MAIN and container.report().get("reason") == "OOMKilled"):
-        return Failure("OOMKilled", message or f"{container.name} used more memory than its limit")
+        return Failure("OOMKilled", message or f"{container.name} used more memory than its limit", again=again)
     if container.reason in START_FAILURES:
         return Failure("StartError", message, again=False)
-    if container.name == p.MAIN and code == p.EXIT_TERMINATED:
-        return Failure("PodDeleted", "the pod was deleted while user code ran", charged=False)
+    if code == p.EXIT_TERMINATED or (code == SIGTERM and container.name != p.MAIN):
+        return Failure("PodDeleted", f"the pod was deleted while {container.name} ran", charged=False)
+    if code == SIGKILL and not message:
+        killed = f"{container.name} was killed (exit code 137): for lack of memory, or with its pod"
+        return Failure("Killed", killed, again=again)
     reason = own or {p.MAIN: "UserError", p.STAGE: "StageFailed"}.get(container.name, "UploadFailed")
-    # User code is not run again for an upload that failed.
-    again = container.name != p.COLLECT and reason not in FINAL
-    return Failure(reason, message or f"{container.name} ended with exit code {code}", again=again)
+    return Failure(reason, message or f"{container.name} ended with exit code {code}", again=again and reason not in FINAL)
 
 
 def _of_container(container: ContainerFacts) -> Failure:
@@ -76,35 +83,58 @@ def _of_container(container: ContainerFacts) -> Failure:
     )
 
 
-def _disruption(reason: str, message: str) -> Failure:
-    return Failure(DISRUPTIONS.get(reason, "Evicted"), message[:1024] or reason, charged=False)
+def _stopped(pod: PodFacts) -> bool:
+    """Whether user code or the upload was not yet over when the pod was told to stop."""
+    main, collect = pod.container(p.MAIN), pod.container(p.COLLECT)
+    if main.over and main.exit_code != p.EXIT_TERMINATED:
+        # Process 1 says how user code ended; only when it was killed itself, it says nothing.
+        killed = main.exit_code in {SIGKILL, SIGTERM} and main.reason != "OOMKilled" and not main.report()
+        return killed or (main.exit_code == 0 and collect.failed)
+    return True
+
+
+def _disrupted(pod: PodFacts) -> Failure:
+    """The failure of a pod that was told to stop too early; it is not charged."""
+    main = pod.container(p.MAIN)
+    found = _of_container(main) if main.failed else Failure("")
+    if pod.disruption:
+        reason, message = pod.disruption
+        return replace(found, reason=DISRUPTIONS.get(reason, "Evicted"), message=message[:1024] or reason, charged=False)
+    moment = "before user code ran"
+    if main.started:
+        moment = "while the outputs were uploaded" if main.exit_code == 0 else "while user code ran"
+    return replace(found, reason="PodDeleted", message=f"the pod was deleted {moment}", charged=False)
 
 
 def of_pod(pod: PodFacts) -> Failure:
     """The failure of a pod that is over and has failed: the first cause wins, main before stage before collect."""
     if pod.reason == "Evicted":
-        full = "emptyDir" in pod.message or "ephemeral" in pod.message
+        full = OVER_LIMIT in pod.message
         return Failure("ScratchFull" if full else "Evicted", pod.message[:1024], charged=full)
     main = pod.container(p.MAIN)
-    if pod.disruption and (not main.over or main.exit_code in {p.EXIT_TERMINATED, 137, 143}):
-        return _disruption(*pod.disruption)
-    if pod.deleted and not main.over:
-        return Failure("PodDeleted", "the pod was deleted before user code ran", charged=False)
+    if (pod.disruption or pod.deleted) and _stopped(pod):
+        return _disrupted(pod)
     for name in (p.MAIN, p.STAGE, p.COLLECT):
         if pod.container(name).failed:
             return _of_container(pod.container(name))
-    return Failure(pod.reason or "PodFailed", pod.message[:1024])
+    # The kubelet has refused it (OutOfcpu, NodeAffinity, NodeShutdown...), or it vanished with its node.
+    return Failure(pod.reason or "PodFailed", pod.message[:1024] or "the pod failed", charged=main.started is not None)
+
+
+def backstop(message: str) -> Failure:
+    """The failure of a Job that its own deadline has ended: all phases together took too long, whoever is to blame."""
+    return Failure("DeadlineExceeded", message, again=False)
 
 
 def of_job(job: JobFacts) -> Failure:
     """The failure of a Job whose pod is gone: what its condition says."""
     reason, message = job.failed or ("", "")
+    if reason == "DeadlineExceeded":
+        return backstop(message)
     if "DisruptionTarget" in message:
         return Failure("Evicted", message, charged=False)
     if found := _EXIT_CODE.search(message):
         return _of_container(ContainerFacts(name=found[1], exit_code=int(found[2]), reason="Error"))
-    if reason == "DeadlineExceeded":
-        return Failure("DeadlineExceeded", message, again=False)
     return Failure("PodDeleted", f"the pod is gone: {message}" if message else "the pod is gone", charged=False)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 def _json_object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # "[[[[…" of untrusted text overruns the parser's stack
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -77,6 +77,11 @@ class PodFacts:
         return self.containers.get(name) or ContainerFacts(name)
 
 
+def _time(stamp: str | None) -> str | None:
+    # What never ran began at the Unix epoch, says the kubelet.
+    return None if stamp is None or stamp.startswith("1970-") else stamp
+
+
 def _container(status: Mapping[str, Any]) -> ContainerFacts:
     state = status.get("state") or {}
     last = (status.get("lastState") or {}).get("terminated") or {}
@@ -92,8 +97,8 @@ def _container(status: Mapping[str, Any]) -> ContainerFacts:
     if ended := state.get("terminated"):
         return ContainerFacts(
             **common,
-            started=ended.get("startedAt"),
-            finished=ended.get("finishedAt"),
+            started=_time(ended.get("startedAt")),
+            finished=_time(ended.get("finishedAt")),
             exit_code=ended.get("exitCode", -1),
             reason=ended.get("reason"),
             message=ended.get("message", ""),

@@ -11,7 +11,10 @@ from millrace.observe.pod import PodFacts
 
 
 def phase_of(pod: PodFacts) -> tuple[Phase, str | None]:
-    """The phase of a pod that is not over, and since when (None: since the pod is there)."""
+    """The phase of a pod that is not over, and since when (None: since the pod is there).
+
+    Between stage and main it is Pending again, and has its time anew: staging may have taken longer than that.
+    """
     stage, main, collect = (pod.container(name) for name in (p.STAGE, p.MAIN, p.COLLECT))
     if main.over:
         return Phase.UPLOADING, main.finished
@@ -21,7 +24,7 @@ def phase_of(pod: PodFacts) -> tuple[Phase, str | None]:
         return Phase.STAGING, stage.started
     if collect.running and not main.waiting:
         return Phase.RUNNING, collect.started
-    return Phase.PENDING, None
+    return Phase.PENDING, stage.finished
 
 
 def times_of(pod: PodFacts) -> dict[str, str]:
