@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import sys
 import threading
 import time
 from typing import Any
@@ -58,9 +58,15 @@ def write_failure(container: str, fault: Fault, about: str) -> int:
     body: dict[str, Any] = {"reason": fault.reason, "message": redact(fault.message)[:MESSAGE_CHARACTERS]}
     if fault.about is not None:
         body[about] = fault.about
-    print(f"{fault.reason}: {body['message']}", file=sys.stderr, flush=True)
     write_termination(container, body)
+    _complain(f"{fault.reason}: {body['message']}")
     return fault.exit_code
+
+
+def _complain(text: str) -> None:
+    """On stderr, unbuffered: this may be a signal handler."""
+    with contextlib.suppress(OSError):
+        write_all(2, f"{text}\n".encode("utf-8", "replace"))
 
 
 def write_termination(container: str, body: dict[str, Any], lists: tuple[str, ...] = ()) -> None:
@@ -72,7 +78,7 @@ def write_termination(container: str, body: dict[str, Any], lists: tuple[str, ..
     try:
         fd = os.open(termination_log(container), flags, 0o644)
     except OSError as error:
-        print(f"no termination message: {error}", file=sys.stderr, flush=True)
+        _complain(f"no termination message: {error}")
         return
     try:
         write_all(fd, _fit(body, lists))

@@ -6,10 +6,12 @@ option in a requirement could read files (-r) or build a folder of an input (-e)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,6 +68,7 @@ class Installation:
             output, _ = self._process.communicate(timeout=max(seconds, 0.0))
         except subprocess.TimeoutExpired:
             self.stop()
+            self._process.wait()
             raise Fault(protocol.EXIT_REQUIREMENTS_FAILED, "the requirements took longer than limits.staging") from None
         finally:
             shutil.rmtree(self._cache, ignore_errors=True)
@@ -74,10 +77,10 @@ class Installation:
             raise failure(output)
 
     def stop(self) -> None:
-        """End uv and what it started."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
+        """End uv and what it started; may be called from a signal handler while `wait` waits."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def checked(requirements: list[str]) -> list[str]:

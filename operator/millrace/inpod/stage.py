@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from millrace import protocol
 from millrace.inpod.faults import Fault
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 AT_ONCE = 4  # inputs; each has threads of its own
 PROGRESS_SECONDS = 5.0
 LATE_SECONDS = 10.0  # after limits.staging, when something did not end by itself
+_installations: list[Installation] = []  # what a sudden end has to take along
 
 
 def main() -> int:
@@ -82,7 +83,8 @@ def _install(code: Json, index: Json, log: Log) -> Installation | None:
         return None
     from millrace.inpod.requirements import Installation
 
-    return Installation(code, index, log)
+    _installations.append(Installation(code, index, log))
+    return _installations[0]
 
 
 def _stage_inputs(plan: Json, deadline: float, log: Log) -> list[Json]:
@@ -149,16 +151,24 @@ class _Progress:
 
 
 def _terminated(*_: Any) -> None:
-    """SIGTERM: the pod is going; what is half done goes with it."""
-    raise Fault(protocol.EXIT_TERMINATED, "stopped by SIGTERM")
+    """SIGTERM: the pod is going; what is half done goes with it.
+
+    Ends the process right here: an exception from a signal handler is lost where Python runs a callback of its own.
+    """
+    _give_up(Fault(protocol.EXIT_TERMINATED, "stopped by SIGTERM"))
+
+
+def _give_up(fault: Fault) -> NoReturn:
+    for installation in _installations:
+        installation.stop()
+    os._exit(write_failure(protocol.STAGE, fault, "input"))
 
 
 def _watch(end: float) -> None:
     """End the process when it is still there after the deadline: a call that never returns must not hold the run."""
 
     def late() -> None:
-        fault = Fault(protocol.EXIT_STAGE_FAILED, "staging took longer than limits.staging")
-        os._exit(write_failure(protocol.STAGE, fault, "input"))
+        _give_up(Fault(protocol.EXIT_STAGE_FAILED, "staging took longer than limits.staging"))
 
     seconds = end - time.monotonic()
     if seconds < threading.TIMEOUT_MAX:

@@ -66,7 +66,7 @@ class Worker:
         self.log = Log(here(protocol.COLLECT_LOG_FILE))
 
     def prepare(self) -> None:
-        """What can be done before main is over: imports and stores. A store that fails now is opened again later."""
+        """What can be done before main is over: imports and stores. What fails now is tried again, and told, later."""
         from millrace.data.errors import DataError
 
         if self._outputs:
@@ -75,7 +75,7 @@ class Worker:
             import millrace.inpod.archive  # noqa: F401
         try:
             self._open()
-        except DataError as error:
+        except (DataError, Fault) as error:
             self.log(f"{error.reason}: {error}; tried again later")
 
     def _open(self) -> None:

@@ -142,6 +142,7 @@ def test_a_stop_during_the_upload_does_not_end_it(pod: Pod, stored: Bucket, bund
     collect = pod.begin("collect")
     main = pod.start(bundle)
     main.until_log("ready")
+    until(lambda: pod.path("/tmp/collect.log").exists(), "the worker")
     collect.process.send_signal(signal.SIGTERM)
     main.signal(signal.SIGTERM)
     assert main.wait().code == 244
