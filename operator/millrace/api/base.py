@@ -67,9 +67,12 @@ def opaque_list(max_items: int) -> Any:
     return Annotated[list[Opaque], Field(max_length=max_items)]
 
 
+LONGEST = 20 * 365 * 86400  # seconds; whoever writes more means for ever, and dates have an end
+
+
 def seconds(duration: str) -> int:
-    """Seconds of a duration such as `72h` or `1h30m`."""
-    return sum(int(number) * _UNIT[unit] for number, unit in re.findall(r"([0-9]+)(d|h|m|s)", duration))
+    """Seconds of a duration such as `72h` or `1h30m`, at most 20 years."""
+    return min(sum(int(number) * _UNIT[unit] for number, unit in re.findall(r"([0-9]+)(d|h|m|s)", duration)), LONGEST)
 
 
 def delta(duration: str) -> timedelta:

@@ -11,6 +11,7 @@ K = TypeVar("K", bound=Hashable)
 
 BACKOFF_SECONDS = 0.25
 BACKOFF_LIMIT = 30.0
+SPARE_TIMERS = 1024
 
 
 class KeyedQueue(Generic[K]):
@@ -46,6 +47,10 @@ class KeyedQueue(Generic[K]):
         self._due[key] = due
         self._count += 1
         heapq.heappush(self._timers, (due, self._count, key))
+        if len(self._timers) > 2 * len(self._due) + SPARE_TIMERS:
+            # Mostly wishes that were overtaken: a waiting run wishes anew at each pass, for hours ahead.
+            self._timers = [timer for timer in self._timers if self._due.get(timer[2]) == timer[0]]
+            heapq.heapify(self._timers)
         self._wake.set()
 
     async def get(self) -> K:
