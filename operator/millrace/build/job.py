@@ -11,7 +11,7 @@ from millrace.api.datastore import DataStore
 from millrace.build import pod
 from millrace.build.payload import payload
 from millrace.build.plan import store_entry
-from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY
+from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY, REVISION
 from millrace.domain.names import job_name, label_value, probe_name
 from millrace.domain.resolve import Resolved
 from millrace.domain.settings import Settings
@@ -19,8 +19,12 @@ from millrace.domain.settings import Settings
 Manifest = dict[str, Any]
 
 
+DEADLINE_LIMIT = 2**31 - 1  # 68 years; the Job controller counts in nanoseconds and would overflow
+JOB_LIMIT = 1_000_000  # bytes; etcd takes 1.5 MiB, and the API server adds its defaults
+
+
 class TooLarge(Exception):
-    """The payload does not fit into the pod's annotations."""
+    """The payload does not fit into the pod's annotations, or the Job not into etcd."""
 
 
 def owner(kind: str, metadata: Metadata) -> Manifest:
@@ -53,13 +57,13 @@ def _deadline(resolved: Resolved) -> int:
     # A backstop for a pod that nobody ends while we are away: all phases at their limits, and an hour.
     timeouts = resolved.run.spec.timeouts
     phases = (timeouts.scheduling, timeouts.staging, timeouts.running, timeouts.uploading)
-    return sum(seconds(phase) for phase in phases) + 3600
+    return min(sum(seconds(phase) for phase in phases) + 3600, DEADLINE_LIMIT)
 
 
 def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     """The Job of an attempt.
 
-    Raises TooLarge when plan and payload together have more than 192 KiB.
+    Raises TooLarge when plan and payload together have more than 192 KiB, or the whole more than etcd takes.
     """
     run = resolved.run
     labels = {
@@ -81,6 +85,8 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         if container["name"] == p.MAIN:
             container["env"].append({"name": "MILLRACE_ATTEMPT", "value": str(attempt)})
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
+    if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
+        raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -88,6 +94,7 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
             "name": job_name(run.metadata.name, attempt),
             "namespace": run.metadata.namespace,
             "labels": labels,
+            "annotations": {REVISION: resolved.revision},
             "ownerReferences": [owner("JobRun", run.metadata)],
         },
         "spec": {
@@ -123,6 +130,7 @@ def next_job(previous: Manifest, run: str, attempt: int) -> Manifest:
             "name": job_name(run, attempt),
             "namespace": previous["metadata"]["namespace"],
             "labels": labels,
+            "annotations": {REVISION: previous["metadata"]["annotations"][REVISION]},
             "ownerReferences": previous["metadata"]["ownerReferences"],
         },
         "spec": {
@@ -145,7 +153,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         "args": ["probe"],
         "env": [
-            {"name": "MILLRACE_PROBE", "value": pod.escaped(pod.compact(store_entry(store, 0)))},
+            {"name": p.PROBE_VARIABLE, "value": pod.escaped(pod.compact({"stores": [store_entry(store, 0)]}))},
             *pod.credentials_env(store, 0),
         ],
         "resources": settings.stage_resources,

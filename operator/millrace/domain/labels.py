@@ -11,4 +11,5 @@ JOBRUN = f"{GROUP}/jobrun"
 FUNCTION = f"{GROUP}/function"
 DATASTORE = f"{GROUP}/datastore"
 
+REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ATTEMPT, ENDED
+from millrace.domain.labels import ATTEMPT, ENDED, REVISION
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class JobFacts:
     finished: str | None
     deleted: bool
     ended: tuple[str, str] | None = None  # why we ended it: reason and message
+    revision: str | None = None
 
     @property
     def over(self) -> bool:
@@ -35,7 +36,8 @@ class JobFacts:
 def read_job(job: Mapping[str, Any]) -> JobFacts:
     """Reads a Job object."""
     meta, status = job["metadata"], job.get("status") or {}
-    note: str = (meta.get("annotations") or {}).get(ENDED, "")
+    annotations = meta.get("annotations") or {}
+    note: str = annotations.get(ENDED, "")
     reason, _, message = note.partition(": ")
     conditions = {c["type"]: c for c in status.get("conditions") or [] if c.get("status") == "True"}
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
@@ -53,4 +55,5 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         finished=(ended or {}).get("lastTransitionTime"),
         deleted="deletionTimestamp" in meta,
         ended=(reason, message) if note else None,
+        revision=annotations.get(REVISION),
     )

@@ -57,6 +57,7 @@ class PodFacts:
     name: str
     phase: str
     created: str
+    uid: str = ""
     node: str | None = None
     deleted: str | None = None
     grace_seconds: int = 0
@@ -117,6 +118,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
         name=meta["name"],
         phase=status.get("phase", "Pending"),
         created=meta.get("creationTimestamp", ""),
+        uid=meta.get("uid", ""),
         node=(pod.get("spec") or {}).get("nodeName"),
         deleted=meta.get("deletionTimestamp"),
         grace_seconds=meta.get("deletionGracePeriodSeconds") or 0,

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from millrace.domain.labels import ENDED
+from millrace.domain.labels import ENDED, REVISION
 
 Object = dict[str, Any]
 
@@ -52,7 +52,7 @@ def _trim_pod(obj: Object) -> Object:
 
 def _trim_job(obj: Object) -> Object:
     meta = _metadata(obj)
-    meta["annotations"] = {k: v for k, v in (meta.get("annotations") or {}).items() if k == ENDED}
+    meta["annotations"] = {k: v for k, v in (meta.get("annotations") or {}).items() if k in {ENDED, REVISION}}
     return {"metadata": meta, "spec": _pick(obj.get("spec") or {}, ("suspend",)), "status": obj.get("status") or {}}
 
 
@@ -117,11 +117,11 @@ class Store:
         meta = obj["metadata"]
         key = Key(kind, meta["namespace"], meta["name"])
         before = self._objects.get(key)
-        if before and before["metadata"]["uid"] == meta["uid"]:
-            if int(before["metadata"]["resourceVersion"]) >= int(meta["resourceVersion"]):
+        if before:
+            known, version = before["metadata"], int(meta["resourceVersion"])
+            if known["uid"] == meta["uid"] and int(known["resourceVersion"]) >= version:
                 return None
-        elif before:
-            self._drop(key)
+            self._drop(key)  # with its place under an owner that it may have no more
         kept = trim(kind, obj)
         self._objects[key] = kept
         self._uids[meta["uid"]] = key
