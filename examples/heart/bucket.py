@@ -38,7 +38,7 @@ def get(client: Minio, folder: Path) -> None:
             sys.exit(f"{target}: {broken} is damaged")
         for entry in archive.infolist():
             print(f"{entry.file_size:8} bytes  {entry.filename}")
-    print(f"{target.stat().st_size:8} bytes  {target}, of s3://{BUCKET}/{RESULT}")
+    print(f"{target.stat().st_size:8} bytes  s3://{BUCKET}/{RESULT}")
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ _SELECTOR = "app.kubernetes.io/name=millrace,app.kubernetes.io/component=operato
 _SECONDS = 120
 _HOPELESS = (
     "ErrImageNeverPull",
+    "ImagePullBackOff",
     "InvalidImageName",
     "CreateContainerConfigError",
     "CreateContainerError",
