@@ -108,6 +108,7 @@ def build_all(only: list[str], *, fresh: bool = False) -> list[Made]:
     images = [IMAGES[name] for name in only]
     with locked(CACHE / "lock" / "images"), ThreadPoolExecutor(2) as pool:
         _install_tools()
+        tools.uv()
         wanted = list(dict.fromkeys(image.base for image in images))
         bases = dict(zip(wanted, pool.map(lambda wish: base.build(wish, fresh=fresh), wanted), strict=True))
         dependencies = list(pool.map(lambda image: layers.dependencies(image, bases[image.base]), images))
