@@ -125,8 +125,7 @@ class ApiServer:
     def start(self) -> None:
         """Starts the servers; returns when the API server is ready."""
         pki.make(self.pki, "localhost", "127.0.0.1")
-        for who in ("admin", "kube-controller-manager"):
-            pki.kubeconfig(self.pki, who, self.url, self.folder / f"{who}.kubeconfig")
+        pki.kubeconfig(self.pki, "admin", self.url, self.kubeconfig)
         etcd = f"http://127.0.0.1:{free_port()}"
         self._run("etcd", *_etcd(self.folder, etcd))
         self._run("kube-apiserver", *_api_server(self.pki, self.url, etcd))
@@ -248,7 +247,7 @@ def _api_server(keys: Path, url: str, etcd: str) -> list[str]:
 
 def _controller_manager(folder: Path, controllers: tuple[str, ...]) -> list[str]:
     return [
-        f"--kubeconfig={folder / 'kube-controller-manager.kubeconfig'}",
+        f"--kubeconfig={folder / 'admin.kubeconfig'}",  # its own user may only ask for the rights of each controller
         f"--controllers={','.join(controllers)}",
         "--leader-elect=false",
         "--secure-port=0",

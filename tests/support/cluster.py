@@ -7,8 +7,6 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from support.waiting import wait_for
 
 Object = dict[str, Any]
@@ -40,7 +38,8 @@ class Namespace:
 
     def apply(self, *objects: Object, server_side: bool = False) -> str:
         """kubectl apply."""
-        text = yaml.safe_dump_all(objects, allow_unicode=True)
+        # JSON: YAML libraries disagree about keys such as y and n.
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         return self.kubectl("apply", *(["--server-side"] if server_side else []), "-f", "-", stdin=text)
 
     def get(self, kind: str, name: str) -> Object:

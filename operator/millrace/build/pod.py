@@ -123,11 +123,10 @@ def _stage(resolved: Resolved, settings: Settings) -> Manifest:
         _mount("run", p.RUN_DIR),
         _mount("source", p.SOURCE_DIR, read_only=True),
         _mount("pod", p.POD_INFO_DIR, read_only=True),
+        _mount("seal", p.SEAL_DIR),
         _mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
         *ca_mounts(stores),
     ]
-    if needs_collect(resolved):
-        mounts.append(_mount("seal", p.SEAL_DIR))
     if any(found.staged for found in resolved.inputs):
         mounts.append(_mount("in", p.IN_DIR))
     if _needs_authorities(resolved, settings):
@@ -219,9 +218,7 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
         },
     ]
     if needs_stage(resolved):
-        volumes += [{"name": "ctl", "emptyDir": {}}, {"name": "work", "emptyDir": {}}]
-    if needs_collect(resolved):
-        volumes.append({"name": "seal", "emptyDir": {}})
+        volumes += [{"name": name, "emptyDir": {}} for name in ("ctl", "seal", "work")]
     if any(found.staged for found in resolved.inputs):
         volumes.append({"name": "in", "emptyDir": {}})
     if resolved.outputs:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from aiohttp import ClientError
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
@@ -42,17 +43,28 @@ class Resource:
 class ApiError(Exception):
     """What the API server refused: `status` is the HTTP status (0: no answer), `reason` the machine's word.
 
-    `causes` are the single complaints, (field, message), where the server lists them.
+    `causes` are the single complaints, (field, message), where the server lists them; `retry_after` are the seconds
+    that it asks us to wait.
     """
 
-    def __init__(self, status: int, reason: str, message: str, causes: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, causes: Sequence[tuple[str, str]] = (), retry_after: float = 0
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status, self.reason, self.message, self.causes = status, reason, message, tuple(causes)
+        self.retry_after = retry_after
 
     @property
     def transient(self) -> bool:
         """Whether the same request may go through later."""
         return self.status in {0, 408, 429} or self.status >= 500
+
+    @property
+    def namespace_goes(self) -> bool:
+        """Whether the namespace is being deleted, or is gone: nothing can be made there, and nothing needs to be."""
+        return (self.status == 403 and "because it is being terminated" in self.message) or (
+            self.status == 404 and self.message.startswith('namespaces "')
+        )
 
 
 async def connect() -> ApiClient:
@@ -96,12 +108,20 @@ class Api:
             data = await response.read()
         except ApiException as error:
             raise ApiError(error.status or 0, str(error.reason), str(error.body or "")) from error
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ClientError) as error:
             raise ApiError(0, type(error).__name__, str(error)) from error
         if response.status >= 400:
-            raise _refused(response.status, data)
+            raise _refused(response.status, data, response.headers.get("Retry-After", ""))
         found: Object = json.loads(data)
         return found
+
+    async def answers(self) -> bool:
+        """Whether the API server is there: whatever it says, as long as it is not that it cannot."""
+        try:
+            await self._request("GET", "/version")
+        except ApiError as error:
+            return error.status != 0 and error.status < 500
+        return True
 
     async def create(self, resource: Resource, manifest: Object) -> Object:
         """POSTs an object under its name; ApiError 409 where it exists."""

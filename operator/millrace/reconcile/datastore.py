@@ -72,5 +72,6 @@ def reconcile_datastore(s: DataStoreSnapshot) -> Plan:
     }
     if mark.status:
         status["checked"] = render(s.now)
+        stale.append(Delete("Job", meta.namespace, current.name, current.uid))
     write = patch("DataStore", meta, store.status.dump(), status)
-    return Plan((*stale, write) if write else tuple(stale))
+    return Plan((write, *stale) if write else tuple(stale))

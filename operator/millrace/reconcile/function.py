@@ -48,9 +48,7 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
         for name, uid in sorted(s.revisions.items())
         if name != current and name not in s.in_use
     ]
-    status["conditions"] = conditions_patch(
-        function.status.conditions, [mark], now=s.now, generation=meta.generation
-    )
+    status["conditions"] = conditions_patch(function.status.conditions, [mark], now=s.now, generation=meta.generation)
     if write := patch("Function", meta, function.status.dump(), status):
         actions.append(write)
     return Plan(tuple(actions))

@@ -10,6 +10,7 @@ from millrace.api.jobrun import JobRun, Phase
 from millrace.domain.attempts import Failure
 from millrace.domain.clock import human, parse, render
 from millrace.domain.conditions import Mark
+from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.observe.run import inputs_of, logs_of, outputs_of, times_of, warnings_of
 from millrace.reconcile.plan import Action, Emit, Plan
@@ -25,7 +26,7 @@ class Outcome:
     phase: Phase
     failure: Failure | None = None
     pod: PodFacts | None = None
-    attempt: int | None = None
+    job: JobFacts | None = None
 
 
 def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime) -> tuple[Action, ...]:
@@ -47,6 +48,20 @@ def wait(run: JobRun, phase: Phase, reason: str, message: str, now: datetime) ->
         Mark("Reconciling", status=True, reason=reason, message=message),
     ]
     return _write(run, marks, {"phase": phase.value, "reason": reason}, now)
+
+
+def note(run: JobRun, phase: Phase, reason: str, message: str, now: datetime) -> tuple[Action, ...]:
+    """The run is where it is, and there is something to say about it: it is being ended, or held up after its start."""
+    mark = Mark("Reconciling", status=True, reason=reason, message=message)
+    return _write(run, [mark], {"phase": phase.value, "reason": reason}, now)
+
+
+def _identity(run: JobRun, job: JobFacts) -> dict[str, Any]:
+    """What the status says of a Job; told again where the write after its POST did not go through."""
+    if run.status.job_name == job.name:
+        return {}
+    found = {"attempt": job.attempt, "jobName": job.name, "functionRevision": job.revision}
+    return {key: value for key, value in found.items() if value}
 
 
 def progress(
@@ -74,7 +89,10 @@ def progress(
         status |= {"attempt": attempt, "jobName": job_name}
     if revision:
         status["functionRevision"] = revision
-    times = run.status.times.dump() if run.status.times else {"admitted": render(now)}
+    times: dict[str, Any] = run.status.times.dump() if run.status.times else {"admitted": render(now)}
+    if attempt and attempt > 1:
+        # Each attempt has its own times; a merge patch removes what is null.
+        times = {key: value if key == "admitted" else None for key, value in times.items()}
     status["times"] = {**times, **(times_of(pod) if pod else {})}
     if pod and (inputs := inputs_of(pod)):
         status["inputs"] = inputs
@@ -94,7 +112,7 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         Mark("Stalled", status=not succeeded, reason=reason, message=message),
     ]
     if run.status.job_name is None:
-        resolved = succeeded or outcome.attempt is not None
+        resolved = succeeded or outcome.job is not None
         marks.append(Mark("Resolved", status=resolved, reason="Resolved" if resolved else reason, message=message))
     if pod and pod.container("main").started:
         marks.append(Mark("Started", status=True, reason="Started"))
@@ -105,6 +123,8 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         "duration": human(now - parse(run.metadata.creation_timestamp)),
         "times": {**times, **(times_of(pod) if pod else {}), "finished": render(now)},
     }
+    if outcome.job:
+        status |= _identity(run, outcome.job)
     if failure is not None:
         status["failure"] = {
             "reason": failure.reason,

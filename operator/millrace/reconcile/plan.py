@@ -10,9 +10,13 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Create:
-    """POST under a fixed name. Where it exists it counts as made only if its controller's UID is ours."""
+    """POST under a fixed name. Where it exists it counts as made only if its controller's UID is ours.
+
+    A refusal is learned about the owner or, where that is another object's affair too, about the one with the UID `tell`.
+    """
 
     manifest: Manifest
+    tell: str | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class CreateNextAttempt:
     namespace: str
     previous: str
     run: str
+    owner: str
     attempt: int
 
 
@@ -38,6 +43,7 @@ class EndJob:
 
     namespace: str
     name: str
+    uid: str
     reason: str
     message: str
 
@@ -87,7 +93,7 @@ class LookForJob:
 
 @dataclass(frozen=True)
 class LookForEvents:
-    """Reads the Events of a Job without a pod: a refused quota stands nowhere else."""
+    """Reads the Events of a Job without a pod, or of a pod without a container: what is wrong stands nowhere else."""
 
     namespace: str
     name: str
@@ -114,6 +120,6 @@ class Learned:
     """What live reads and refused writes have told about an object; kept in memory only, it can be learned again."""
 
     absent_jobs: frozenset[str] = frozenset()
-    refusal: tuple[int, str, float] | None = None  # HTTP status, message, time (Unix)
+    refusal: tuple[int, str, float] | None = None  # HTTP status (409: the name is not free yet), message, time (Unix)
     taken: str | None = None  # a name that somebody else's object has
-    events: tuple[str, str, float] | None = None  # reason, message, time of the look (Unix)
+    events: tuple[str, str, str, float] | None = None  # UID looked at, reason ("": none), message, time of the look (Unix)

@@ -17,15 +17,16 @@ from millrace.build.job import TooLarge, run_job
 from millrace.build.pod import AUTHORITIES
 from millrace.build.revision import authorities, revision
 from millrace.domain.attempts import Failure, may_retry
-from millrace.domain.clock import parse
+from millrace.domain.clock import parse, render
+from millrace.domain.conditions import find
 from millrace.domain.names import job_name
 from millrace.domain.resolve import Obstacle, Resolved, resolve
 from millrace.domain.settings import Settings
-from millrace.observe.failure import of_job, of_pod
+from millrace.observe.failure import backstop, of_job, of_pod
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, progress, wait
+from millrace.reconcile.outcome import Outcome, finish, note, progress, wait
 from millrace.reconcile.plan import (
     NOTHING,
     Action,
@@ -38,10 +39,11 @@ from millrace.reconcile.plan import (
     LookForJob,
     Plan,
 )
+from millrace.reconcile.refusal import REFUSED_SECONDS, refusal
 
 RETRY_SECONDS = 10  # before the second attempt; doubled for each that follows
 RETRY_LIMIT = 300
-REFUSED_SECONDS = 10  # between two POSTs that a quota refuses
+LOOK_SECONDS = 5  # between two looks at what tells nobody of its changes
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class RunSnapshot:
     stores: Mapping[str, DataStore]
     jobs: tuple[JobFacts, ...]
     pods: Mapping[str, PodFacts]  # by UID of the Job
+    orphans: tuple[PodFacts, ...]  # pods of the run whose Job is gone; looked for only where the run's Job is not there
     config_maps: frozenset[str]  # those of ours in the namespace
     ca_bundle: str | None
     learned: Learned
@@ -66,13 +69,13 @@ def reconcile_run(s: RunSnapshot) -> Plan:
         return NOTHING  # the garbage collector ends Jobs and pods
     if s.run.status.phase and s.run.status.phase.terminal:
         return _clean_up(s)
-    jobs = sorted((job for job in s.jobs if not job.deleted), key=lambda job: job.attempt)
+    jobs = sorted(s.jobs, key=lambda job: job.attempt)
     known = s.run.status.job_name
     if known and (not jobs or jobs[-1].attempt < (s.run.status.attempt or 1)):
         if known not in s.learned.absent_jobs:
             meta = s.run.metadata
             return Plan((LookForJob(meta.namespace, known, meta.uid),))
-        return _after_failure(s, jobs, Failure("JobDeleted", f"the Job {known} was deleted", charged=False), None)
+        return _job_gone(s, jobs, known)
     if not jobs:
         return _start(s, 1)
     return _follow(s, jobs)
@@ -84,7 +87,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
         return finish(s.run, Outcome(Phase.CANCELLED, Failure("Cancelled", "cancelled before it was started")), s.now)
     found = resolve(run, s.function, s.stores, s.settings)
     if isinstance(found, Resolved):
-        found = _refusal(s) or found
+        found = refusal(s.learned, s.now) or found
     if isinstance(found, Obstacle):
         return _wait(s, found)
     try:
@@ -93,7 +96,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
         return finish(run, Outcome(Phase.FAILED, Failure("PayloadTooLarge", str(error))), s.now)
     actions: list[Action] = []
     if found.revision not in s.config_maps:
-        actions.append(Create(revision(found.function)))
+        actions.append(Create(revision(found.function), tell=run.metadata.uid))
     if found.function.spec.requirements and s.ca_bundle and AUTHORITIES not in s.config_maps:
         actions.append(Apply(authorities(run.metadata.namespace, s.ca_bundle)))
     started = progress(
@@ -109,29 +112,20 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
     return Plan((*actions, Create(job), *started), again=waiting.NO_POD_SECONDS)
 
 
-def _refusal(s: RunSnapshot) -> Obstacle | None:
-    """What the API server said when the Job was posted before."""
-    if s.learned.taken:
-        return Obstacle(
-            "NameTaken",
-            f"{s.learned.taken} exists and is not of this run; remove it or give the run another name",
-            heals=False,
-        )
-    if s.learned.refusal is None:
-        return None
-    status, message, when = s.learned.refusal
-    if status == 422 or (status == 400):
-        return Obstacle("InvalidPodTemplate", message, heals=False)
-    if s.now.timestamp() - when < REFUSED_SECONDS:
-        return Obstacle("QuotaExceeded" if "exceeded quota" in message else "Forbidden", message)
-    return None
+def _waiting_since(s: RunSnapshot) -> datetime:
+    """Since when the run waits for its start; for a further attempt since the run was last told not to be started."""
+    run = s.run
+    if run.status.job_name is None:
+        return parse(run.metadata.creation_timestamp)
+    started = find(run.status.conditions, "Started")
+    return parse(started.last_transition_time) if started and started.status == "False" else s.now
 
 
 def _wait(s: RunSnapshot, obstacle: Obstacle) -> Plan:
     run = s.run
-    deadline = parse(run.metadata.creation_timestamp) + delta(run.spec.timeouts.queued)
     if not obstacle.heals:
         return finish(run, Outcome(Phase.FAILED, Failure(obstacle.reason, obstacle.message)), s.now)
+    deadline = _waiting_since(s) + delta(run.spec.timeouts.queued)
     if s.now >= deadline:
         late = f"it waited for {run.spec.timeouts.queued} (timeouts.queued): {obstacle.message}"
         return finish(run, Outcome(Phase.FAILED, Failure(obstacle.reason, late)), s.now)
@@ -141,67 +135,112 @@ def _wait(s: RunSnapshot, obstacle: Obstacle) -> Plan:
     return Plan(wait(run, phase, obstacle.reason, obstacle.message, s.now), again=min(left, soon))
 
 
+def _job_gone(s: RunSnapshot, jobs: list[JobFacts], known: str) -> Plan:
+    """Somebody has deleted the run's Job. Its pod may have minutes of grace; attempts never overlap."""
+    pod = max(s.orphans, key=lambda found: (found.created, found.name), default=None)
+    if pod and pod.phase == "Succeeded":
+        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod), s.now)
+    message = f"the Job {known} was deleted"
+    if any(not found.over and not waiting.is_lost(found, s.now) for found in s.orphans):
+        phase = s.run.status.phase or Phase.PENDING
+        return Plan(note(s.run, phase, "JobDeleted", f"{message}; its pod is not over yet", s.now), again=LOOK_SECONDS)
+    failure = of_pod(pod) if pod and pod.over else Failure("JobDeleted", message, charged=False)
+    return _after_failure(s, jobs, failure, pod)
+
+
 def _follow(s: RunSnapshot, jobs: list[JobFacts]) -> Plan:
     """The run has a Job: its newest attempt decides."""
     job = jobs[-1]
     pod = s.pods.get(job.uid)
-    if job.complete or (pod and pod.phase == "Succeeded"):
-        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, attempt=job.attempt), s.now)
-    if s.run.spec.cancel and not job.ended and not (pod and pod.over):
-        meta = s.run.metadata
-        return Plan((EndJob(meta.namespace, job.name, "Cancelled", "spec.cancel was set"),), again=waiting.LOST_SECONDS)
+    if pod and pod.phase == "Succeeded":
+        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job), s.now)
+    if job.complete:
+        # What was published stands in the pod, and our sight of pods may be behind that of Jobs.
+        if job.finished and s.now < parse(job.finished) + timedelta(seconds=waiting.LOST_SECONDS):
+            return Plan(again=LOOK_SECONDS)
+        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job), s.now)
+    meta = s.run.metadata
+    if s.run.spec.cancel and not job.ended and not job.over and not (pod and pod.over):
+        end = EndJob(meta.namespace, job.name, job.uid, "Cancelled", "spec.cancel was set")
+        return Plan((end,), again=waiting.LOST_SECONDS)
     failure = _failure(s, job, pod)
     if failure is None:
+        if s.run.status.job_name != job.name:
+            return Plan(_adopt(s, job), again=1)
         return waiting.follow(s.run, job, pod, s.learned, s.now)
     if job.ended:
         failure = replace(failure, reason=job.ended[0], message=job.ended[1], charged=False, again=False)
     return _after_failure(s, jobs, failure, pod)
 
 
+def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
+    """The Job was made, but the write that should say so did not go through."""
+    return progress(
+        s.run,
+        phase=Phase.PENDING,
+        reason="Starting",
+        message="the Job was created",
+        now=s.now,
+        attempt=job.attempt,
+        job_name=job.name,
+        revision=job.revision,
+    )
+
+
 def _failure(s: RunSnapshot, job: JobFacts, pod: PodFacts | None) -> Failure | None:
     """Why the attempt has failed; None while it has not."""
     if pod is not None:
         if pod.over:
-            return of_pod(pod)
-        if pod.deleted and s.now > parse(pod.deleted) + timedelta(seconds=waiting.LOST_SECONDS):
+            found = of_pod(pod)
+            late = job.failed is not None and job.failed[0] == "DeadlineExceeded" and not found.charged
+            return backstop(job.failed[1]) if late and job.failed else found
+        if waiting.is_lost(pod, s.now):
             return Failure("NodeLost", f"node {pod.node} does not answer: the pod was not ended in time", charged=False)
         return None
     if job.failed and not job.active and not job.terminating:
         return of_job(job)
     if job.suspended and not job.active and not job.terminating:
         return Failure("PodDeleted", "the pod was ended", charged=False)
+    if job.deleted:
+        return Failure("JobDeleted", f"the Job {job.name} was deleted", charged=False)
     return None
 
 
 def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: PodFacts | None) -> Plan:
-    run = s.run
-    attempt = max(run.status.attempt or 1, jobs[-1].attempt if jobs else 1)
-    if failure.reason == "Cancelled" or run.spec.cancel:
+    run, meta = s.run, s.run.metadata
+    newest = jobs[-1] if jobs else None
+    attempt = max(run.status.attempt or 1, newest.attempt if newest else 1)
+    current = newest if newest and newest.attempt == attempt else None
+    if run.spec.cancel:
         cancelled = replace(failure, reason="Cancelled", message="spec.cancel was set")
-        return finish(run, Outcome(Phase.CANCELLED, cancelled, pod=pod, attempt=attempt), s.now)
+        return finish(run, Outcome(Phase.CANCELLED, cancelled, pod=pod, job=current), s.now)
     earlier = [_past_failure(job, s.pods.get(job.uid)) for job in jobs if job.attempt < attempt]
-    if not may_retry([*earlier, failure], run.spec.retries):
-        return finish(run, Outcome(Phase.FAILED, failure, pod=pod, attempt=attempt), s.now)
-    if not jobs:
+    gone = [Failure("JobDeleted", charged=False)] * (attempt - 1 - len(earlier))
+    failures = [*gone, *earlier, failure]
+    if not may_retry(failures, run.spec.retries):
+        return finish(run, Outcome(Phase.FAILED, failure, pod=pod, job=current), s.now)
+    if newest is None:
         return _start(s, attempt + 1)
-    charged = sum(found.charged for found in (*earlier, failure))
+    charged = sum(found.charged for found in failures)
     pause = min(RETRY_SECONDS * 2 ** (charged - 1), RETRY_LIMIT) if failure.charged else 0
-    left = pause - (s.now - _over_since(jobs[-1], pod, s.now)).total_seconds()
-    if left > 0:
-        message = f"attempt {attempt} failed: {failure.reason}: {failure.message}; the next follows in {int(left) + 1}s"
-        return Plan(wait(run, Phase.PENDING, failure.reason, message, s.now), again=left)
-    meta = run.metadata
+    due = _over_since(newest, pod, s.now) + timedelta(seconds=pause)
+    what = f"attempt {attempt} failed: {failure.reason}: {failure.message}"
+    if s.now < due:
+        text = f"{what}; the next follows at {render(due)}"
+        return Plan(wait(run, Phase.PENDING, failure.reason, text, s.now), again=(due - s.now).total_seconds())
+    if obstacle := refusal(s.learned, s.now):
+        return _wait(s, obstacle._replace(message=f"{what}; the next is refused: {obstacle.message}"))
     following = attempt + 1
     started = progress(
         run,
         phase=Phase.PENDING,
         reason="Retrying",
-        message=f"attempt {attempt} failed: {failure.reason}: {failure.message}",
+        message=what,
         now=s.now,
         attempt=following,
         job_name=job_name(meta.name, following),
     )
-    again = CreateNextAttempt(meta.namespace, jobs[-1].name, meta.name, following)
+    again = CreateNextAttempt(meta.namespace, newest.name, meta.name, meta.uid, following)
     return Plan((again, *started), again=waiting.NO_POD_SECONDS)
 
 

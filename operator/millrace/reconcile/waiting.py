@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from millrace import protocol as p
 from millrace.api.base import seconds
@@ -12,68 +12,121 @@ from millrace.observe.failure import START_FAILURES, obstacle_of
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.observe.run import phase_of
-from millrace.reconcile.outcome import progress, wait
+from millrace.reconcile.outcome import note, progress, wait
 from millrace.reconcile.plan import EndJob, Learned, LookForEvents, Plan
 
 NO_POD_SECONDS = 5  # a Job without a pod for so long is looked up in the Events
+NO_CONTAINER_SECONDS = 20  # so is a pod on its node without a container; images are pulled meanwhile
 LOST_SECONDS = 60  # a pod that is Terminating so long after its grace is on a node that does not answer
 SETTLED_SECONDS = 2  # phases that are over sooner are not written; the kubelet's times have whole seconds
+QUIET_SECONDS = 5  # nor are those of a run that is over sooner: it costs its POST and two writes of its status
 SLACK_SECONDS = 60  # what the containers themselves have before we end a pod that is over its deadline
+HOPELESS = {"InvalidImageName"}  # what waits for nothing
+UNDERWAY = {"Starting", "Retrying"}  # reasons of a Pending run that nothing holds up
+
+
+def is_lost(pod: PodFacts, now: datetime) -> bool:
+    """Whether a pod was told to stop and its node does not answer. The deletion's time is the end of its grace."""
+    return bool(pod.deleted) and not pod.over and now > parse(str(pod.deleted)) + timedelta(seconds=LOST_SECONDS)
 
 
 def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, now: datetime) -> Plan:
     """The next step of a run whose newest Job has not ended."""
+    if job.ended:
+        return _ending(run, job, job.ended, pod, now)
     if pod is None:
         return _without_pod(run, job, learned, now)
     main = pod.container(p.MAIN)
-    if main.reason in START_FAILURES and not job.ended:
+    if main.reason in START_FAILURES:
         # collect would wait for a main that never comes.
-        return Plan((EndJob(run.metadata.namespace, job.name, "StartError", main.message[:512]),), again=LOST_SECONDS)
+        return _end(run, job, "StartError", main.message)
     phase, since = phase_of(pod)
-    began = parse(since) if since else parse(pod.created or job.created)
-    age = (now - began).total_seconds()
+    age = (now - parse(since or pod.created or job.created)).total_seconds()
     obstacle = obstacle_of(pod)
-    limit = _limit(run, phase)
-    if age > limit and not job.ended:
-        reason, message = obstacle or ("DeadlineExceeded", f"{phase.value} took longer than {limit:.0f}s")
-        return Plan((EndJob(run.metadata.namespace, job.name, reason, message[:512]),), again=LOST_SECONDS)
-    left = limit - age if not job.ended else LOST_SECONDS
+    if any(container.waiting in HOPELESS for container in pod.containers.values()) and obstacle:
+        return _end(run, job, *obstacle)
+    limit, field, value = _limit(run, phase)
+    if age > limit:
+        text = f"{phase.value} took longer than timeouts.{field} ({value})"
+        return _end(run, job, *((obstacle[0], f"{text}: {obstacle[1]}") if obstacle else ("DeadlineExceeded", text)))
+    left = max(limit - age, 1)
     if pod.deleted:
-        left = min(left, (parse(pod.deleted) - now).total_seconds() + LOST_SECONDS + 1)
-    if obstacle and phase is Phase.PENDING:
-        return Plan(wait(run, phase, *obstacle, now), again=max(left, 1))
-    if phase is run.status.phase:
-        return Plan(again=max(left, 1))
-    if age < SETTLED_SECONDS or phase is Phase.PENDING:
-        return Plan(again=max(SETTLED_SECONDS - age, 0.1) if phase is not Phase.PENDING else max(left, 1))
-    written = progress(run, phase=phase, reason=phase.value, message="", now=now, pod=pod)
-    return Plan(written, again=max(left, 1))
+        left = max(min(left, _until_lost(pod, now)), 1)
+    if phase is Phase.PENDING:
+        return _pending(run, pod, obstacle, learned, now, age=age, left=left)
+    if obstacle and phase is Phase.UPLOADING:
+        return Plan(note(run, phase, *obstacle, now), again=left)
+    if phase is run.status.phase and run.status.reason is None:
+        return Plan(again=left)
+    quiet = max(SETTLED_SECONDS - age, QUIET_SECONDS - (now - parse(job.created)).total_seconds())
+    if quiet > 0:
+        return Plan(again=min(quiet, left))
+    return Plan(progress(run, phase=phase, reason=phase.value, message="", now=now, pod=pod), again=left)
 
 
-def _limit(run: JobRun, phase: Phase) -> float:
+def _end(run: JobRun, job: JobFacts, reason: str, message: str) -> Plan:
+    return Plan((EndJob(run.metadata.namespace, job.name, job.uid, reason, message[:512]),), again=LOST_SECONDS)
+
+
+def _until_lost(pod: PodFacts, now: datetime) -> float:
+    return (parse(str(pod.deleted)) - now).total_seconds() + LOST_SECONDS + 1
+
+
+def _ending(run: JobRun, job: JobFacts, ended: tuple[str, str], pod: PodFacts | None, now: datetime) -> Plan:
+    """We have ended the Job; its pod has its grace, ten minutes where outputs are uploaded."""
+    left = max(_until_lost(pod, now), 1) if pod and pod.deleted else float(LOST_SECONDS)
+    quiet = QUIET_SECONDS - (now - parse(job.created)).total_seconds()
+    if quiet > 0:
+        return Plan(again=min(quiet, left))
+    return Plan(note(run, run.status.phase or Phase.PENDING, ended[0], f"being ended: {ended[1]}", now), again=left)
+
+
+def _pending(
+    run: JobRun, pod: PodFacts, obstacle: tuple[str, str] | None, learned: Learned, now: datetime, *, age: float, left: float
+) -> Plan:
+    """No container of the user's runs yet: what it waits for."""
+    looks: tuple[LookForEvents, ...] = ()
+    if obstacle is None and pod.scheduled and not pod.container(p.STAGE).over and age > NO_CONTAINER_SECONDS:
+        found = learned.events if learned.events and learned.events[0] == pod.uid else None
+        if found is None or now.timestamp() - found[3] > NO_CONTAINER_SECONDS:
+            looks = (LookForEvents(run.metadata.namespace, pod.name, pod.uid, run.metadata.uid),)
+        if found and found[1]:
+            obstacle = (found[1], found[2])
+        left = min(left, NO_CONTAINER_SECONDS + 1)
+    if obstacle:
+        return Plan((*wait(run, Phase.PENDING, *obstacle, now), *looks), again=left)
+    held = run.status.phase is Phase.BLOCKED or (run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY)
+    if held:
+        text = "the pod is being started"
+        return Plan((*progress(run, phase=Phase.PENDING, reason="Starting", message=text, now=now), *looks), again=left)
+    return Plan(looks, again=left)
+
+
+def _limit(run: JobRun, phase: Phase) -> tuple[float, str, str]:
+    """The deadline of a phase in seconds, and the field under timeouts that sets it, with its value."""
     timeouts = run.spec.timeouts
     match phase:
         case Phase.STAGING:
-            return seconds(timeouts.staging) + SLACK_SECONDS
+            return seconds(timeouts.staging) + SLACK_SECONDS, "staging", timeouts.staging
         case Phase.RUNNING:
-            return seconds(timeouts.running) + p.STOP_SECONDS + SLACK_SECONDS
+            return seconds(timeouts.running) + p.STOP_SECONDS + SLACK_SECONDS, "running", timeouts.running
         case Phase.UPLOADING:
-            return seconds(timeouts.uploading) + SLACK_SECONDS
+            return seconds(timeouts.uploading) + SLACK_SECONDS, "uploading", timeouts.uploading
         case _:
-            return seconds(timeouts.scheduling)
+            return seconds(timeouts.scheduling), "scheduling", timeouts.scheduling
 
 
 def _without_pod(run: JobRun, job: JobFacts, learned: Learned, now: datetime) -> Plan:
     age = (now - parse(job.created)).total_seconds()
-    limit = seconds(run.spec.timeouts.scheduling)
     if age < NO_POD_SECONDS:
         return Plan(again=NO_POD_SECONDS - age + 0.1)
-    meta = run.metadata
-    look = LookForEvents(meta.namespace, job.name, job.uid, meta.uid)
-    if learned.events is None:
+    look = LookForEvents(run.metadata.namespace, job.name, job.uid, run.metadata.uid)
+    if learned.events is None or learned.events[0] != job.uid:
         return Plan((look,))
-    reason, message, when = learned.events
-    if age > limit and not job.ended:
-        return Plan((EndJob(meta.namespace, job.name, reason, message[:512]),), again=LOST_SECONDS)
+    _, reason, message, when = learned.events
+    reason, message = (reason, message) if reason else ("PodNotCreated", "the Job has no pod")
+    limit, field, value = _limit(run, Phase.PENDING)
+    if age > limit:
+        return _end(run, job, reason, f"it waited for timeouts.{field} ({value}): {message}")
     looks = (look,) if now.timestamp() - when > 2 * NO_POD_SECONDS else ()
     return Plan((*wait(run, Phase.BLOCKED, reason, message, now), *looks), again=2 * NO_POD_SECONDS + 1)

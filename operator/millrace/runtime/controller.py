@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 WORKERS = 16
 OWN_KINDS = {"Function", "DataStore", "JobRun"}
+SHARED_KINDS = {"Function", "DataStore"}  # runs wait for them
 
 
 class Controller:
@@ -53,7 +54,7 @@ class Controller:
         meta = obj["metadata"]
         if kind in OWN_KINDS:
             self.queue.add(Key(kind, meta["namespace"], meta["name"]))
-        if kind in {"Function", "DataStore"}:
+        if kind in SHARED_KINDS:
             self._enqueue_runs(meta["namespace"])
         if owner := controller_uid(obj):
             self._enqueue_owner(owner)
@@ -129,6 +130,9 @@ class Controller:
             if not await self._executor.execute(plan):
                 break
         _count_finished(plan)
+        if key.kind in SHARED_KINDS and any(isinstance(action, PatchStatus) for action in plan.actions):
+            # The answer to our write is in the store already, so its watch event will say nothing new.
+            self._enqueue_runs(key.namespace)
         if plan.again is not None:
             self.queue.add_after(key, plan.again)
 

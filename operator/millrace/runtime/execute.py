@@ -54,9 +54,13 @@ class Executor:
 
         Raises Stale when an object has changed meanwhile, ApiError when a request fails for another reason.
         """
-        for action in plan.actions:
-            if await self._handlers[type(action)](self, action):
-                return True
+        try:
+            for action in plan.actions:
+                if await self._handlers[type(action)](self, action):
+                    return True
+        except ApiError as error:
+            if not error.namespace_goes:
+                raise
         return False
 
     async def _create(self, action: Create) -> bool:
@@ -71,7 +75,7 @@ class Executor:
         except ApiError as error:
             if error.status == 409:
                 return await self._adopt(kind, meta, owner)
-            if kind == "Job" and error.status in REFUSED and "being terminated" not in error.message:
+            if kind == "Job" and error.status in REFUSED and not error.namespace_goes:
                 self._learn(owner["uid"], refusal=(error.status, error.message[:512], time.time()))
                 return True
             raise
