@@ -8,70 +8,103 @@ from typing import Any
 
 from millrace.api.datastore import DataStore
 from millrace.build.job import probe_job
-from millrace.domain.clock import render
+from millrace.domain.clock import parse, render
 from millrace.domain.conditions import Mark, find
 from millrace.domain.names import probe_name
 from millrace.domain.settings import Settings
 from millrace.observe.failure import obstacle_of
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
-from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Plan
+from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Learned, LookForEvents, Plan
+from millrace.reconcile.refusal import REFUSED_SECONDS, refusal
 from millrace.reconcile.status import conditions_patch, patch
+from millrace.reconcile.waiting import NO_POD_SECONDS
+
+PROBING = Mark("Ready", status=None, reason="Probing", message="the probe has not answered yet")
 
 
 @dataclass(frozen=True)
 class DataStoreSnapshot:
-    """A DataStore, the Jobs that it owns, and the pods of its current probe."""
+    """A DataStore, the Jobs that it owns, and the pod of its current probe."""
 
     store: DataStore
     jobs: tuple[JobFacts, ...]
-    pods: tuple[PodFacts, ...]
+    pod: PodFacts | None
+    learned: Learned
     settings: Settings
     now: datetime
 
 
-def verdict(job: JobFacts, pods: tuple[PodFacts, ...]) -> Mark | None:
+def verdict(job: JobFacts, pod: PodFacts | None) -> Mark | None:
     """What the probe says; None while it has said nothing."""
     if job.complete:
         return Mark("Ready", status=True, reason="Reachable", message="")
-    for pod in pods:
-        probe = pod.container("probe")
-        if obstacle := obstacle_of(pod):
-            reason = "CredentialsMissing" if obstacle[0] == "ConfigError" else obstacle[0]
-            return Mark("Ready", status=False, reason=reason, message=obstacle[1].removeprefix("probe: "))
-        report = probe.report() or probe.last_report()
-        if report:
-            return Mark(
-                "Ready",
-                status=False,
-                reason=str(report.get("reason") or "ProbeFailed"),
-                message=str(report.get("message") or "the probe failed"),
-            )
+    if pod is None:
+        return None
+    probe = pod.container("probe")
+    if obstacle := obstacle_of(pod):
+        reason = "CredentialsMissing" if obstacle[0] == "ConfigError" else obstacle[0]
+        return Mark("Ready", status=False, reason=reason, message=obstacle[1].removeprefix("probe: "))
+    if report := probe.report() or probe.last_report():
+        return Mark(
+            "Ready",
+            status=False,
+            reason=str(report.get("reason") or "ProbeFailed"),
+            message=str(report.get("message") or "the probe failed"),
+        )
     return None
 
 
 def reconcile_datastore(s: DataStoreSnapshot) -> Plan:
     """Probes each generation once, until it is healthy."""
-    store, meta = s.store, s.store.metadata
+    meta = s.store.metadata
     if meta.deletion_timestamp:
         return NOTHING
     name = probe_name(meta.name, meta.generation)
     stale: list[Action] = [Delete("Job", meta.namespace, job.name, job.uid) for job in s.jobs if job.name != name]
     current = next((job for job in s.jobs if job.name == name), None)
-    ready = find(store.status.conditions, "Ready")
-    if ready and ready.status == "True" and ready.observed_generation == meta.generation:
+    ready = find(s.store.status.conditions, "Ready")
+    known = ready if ready and ready.observed_generation == meta.generation else None
+    if known and known.status == "True":
         finished = [Delete("Job", meta.namespace, current.name, current.uid)] if current else []
         return Plan((*stale, *finished))
     if current is None:
-        return Plan((*stale, Create(probe_job(store, s.settings))))
-    mark = verdict(current, s.pods)
+        if obstacle := refusal(s.learned, s.now):
+            refused = Mark("Ready", status=False, reason=obstacle.reason, message=obstacle.message)
+            return Plan((*stale, *_write(s, refused)), again=REFUSED_SECONDS)
+        probing = () if known else _write(s, PROBING)
+        return Plan((*stale, Create(probe_job(s.store, s.settings)), *probing), again=NO_POD_SECONDS + 0.1)
+    mark = verdict(current, s.pod)
+    if mark is None and s.pod is None:
+        return _without_pod(s, stale, current, known=known is not None)
     if mark is None:
-        return Plan(tuple(stale))
+        return Plan((*stale, *(() if known else _write(s, PROBING))))
+    written = _write(s, mark)
+    if mark.status:
+        stale.append(Delete("Job", meta.namespace, current.name, current.uid))
+    return Plan((*written, *stale))
+
+
+def _without_pod(s: DataStoreSnapshot, stale: list[Action], job: JobFacts, *, known: bool) -> Plan:
+    """A probe's Job without a pod: a refused quota stands in the Events only."""
+    meta = s.store.metadata
+    age = (s.now - parse(job.created)).total_seconds()
+    found = s.learned.events if s.learned.events and s.learned.events[0] == job.uid else None
+    looks: tuple[Action, ...] = ()
+    if age >= NO_POD_SECONDS and (found is None or s.now.timestamp() - found[3] > 2 * NO_POD_SECONDS):
+        looks = (LookForEvents(meta.namespace, job.name, job.uid, meta.uid),)
+    written: tuple[Action, ...] = () if known else _write(s, PROBING)
+    if found and found[1]:
+        written = _write(s, Mark("Ready", status=False, reason=found[1], message=found[2]))
+    return Plan((*stale, *written, *looks), again=2 * NO_POD_SECONDS + 1)
+
+
+def _write(s: DataStoreSnapshot, mark: Mark) -> tuple[Action, ...]:
+    meta = s.store.metadata
     status: dict[str, Any] = {
-        "conditions": conditions_patch(store.status.conditions, [mark], now=s.now, generation=meta.generation)
+        "conditions": conditions_patch(s.store.status.conditions, [mark], now=s.now, generation=meta.generation)
     }
     if mark.status:
         status["checked"] = render(s.now)
-        stale.append(Delete("Job", meta.namespace, current.name, current.uid))
-    write = patch("DataStore", meta, store.status.dump(), status)
-    return Plan((write, *stale) if write else tuple(stale))
+    write = patch("DataStore", meta, s.store.status.dump(), status)
+    return (write,) if write else ()

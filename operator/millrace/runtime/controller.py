@@ -23,6 +23,7 @@ from millrace.runtime.store import Key, Object, Store, controller_uid
 log = structlog.get_logger()
 
 WORKERS = 16
+AWAY_SECONDS = 0.5  # between two looks at an API server that is away
 OWN_KINDS = {"Function", "DataStore", "JobRun"}
 SHARED_KINDS = {"Function", "DataStore"}  # runs wait for them
 
@@ -35,6 +36,7 @@ class Controller:
         self.store = Store()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self._executor = Executor(api, self.store)
+        self._looking = asyncio.Lock()
 
     # --- What changed -------------------------------------------------------------------------------------------------
 
@@ -112,16 +114,34 @@ class Controller:
                 log.error("object does not fit the schema", key=key, error=str(error))
                 self.queue.done(key)
             except ApiError as error:
-                self._failed(key, error)
+                if error.unanswered and await self._was_away():
+                    self.queue.done(key)
+                    self.queue.add(key)
+                else:
+                    self._failed(key, error, error.retry_after)
             except Exception as error:  # noqa: BLE001 - one object's bug must not stop the others
                 log.exception("bug", key=key)
                 self._failed(key, error)
             else:
                 self.queue.done(key)
 
-    def _failed(self, key: Key, error: Exception) -> None:
+    async def _was_away(self) -> bool:
+        """Whether the API server is away; returns when it is back. One worker looks, the others wait for it.
+
+        A back-off for each key would grow while it is away, and last after its return.
+        """
+        away = False
+        async with self._looking:
+            while not await self.api.answers():
+                if not away:
+                    log.warning("the API server is away")
+                away = True
+                await asyncio.sleep(AWAY_SECONDS)
+        return away
+
+    def _failed(self, key: Key, error: Exception, at_least: float = 0) -> None:
         metrics.RECONCILE_ERRORS.labels(key.kind).inc()
-        pause = self.queue.failed(key)
+        pause = self.queue.failed(key, at_least)
         log.warning("trying again", key=key, error=str(error), seconds=pause)
 
     async def _reconcile(self, key: Key) -> None:
@@ -138,17 +158,17 @@ class Controller:
 
     def _decide(self, key: Key) -> Plan:
         now = datetime.now(UTC)
+        uid = (self.store.get(key) or {}).get("metadata", {}).get("uid", "")
+        learned = self._executor.learned.get(uid, Learned())
         match key.kind:
             case "JobRun":
-                uid = (self.store.get(key) or {}).get("metadata", {}).get("uid", "")
-                learned = self._executor.learned.get(uid, Learned())
                 run = snapshots.run_snapshot(self.store, key, learned, self.settings, self._ca_bundle, now)
                 return reconcile_run(run) if run else NOTHING
             case "Function":
                 function = snapshots.function_snapshot(self.store, key, self.settings, now)
                 return reconcile_function(function) if function else NOTHING
             case _:
-                datastore = snapshots.datastore_snapshot(self.store, key, self.settings, now)
+                datastore = snapshots.datastore_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_datastore(datastore) if datastore else NOTHING
 
 

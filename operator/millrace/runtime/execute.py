@@ -35,6 +35,13 @@ from millrace.runtime.store import Store, controller_uid
 log = structlog.get_logger()
 
 REFUSED = {400, 403, 422}
+# Events that tell what is wrong where no status does, and what they are to the user.
+EVENTS = {
+    "FailedCreate": "PodNotCreated",
+    "FailedMount": "VolumeNotMounted",
+    "FailedAttachVolume": "VolumeNotMounted",
+    "FailedCreatePodSandBox": "PodNotCreated",
+}
 EVENT_REASONS = (("exceeded quota", "QuotaExceeded"), ("violates PodSecurity", "PodSecurity"))
 
 
@@ -64,9 +71,9 @@ class Executor:
         return False
 
     async def _create(self, action: Create) -> bool:
-        return await self._post(action.manifest)
+        return await self._post(action.manifest, action.tell)
 
-    async def _post(self, manifest: dict[str, Any]) -> bool:
+    async def _post(self, manifest: dict[str, Any], tell: str | None = None) -> bool:
         kind, meta = manifest["kind"], manifest["metadata"]
         owner = meta["ownerReferences"][0]
         try:
@@ -74,15 +81,15 @@ class Executor:
             API_WRITES.labels("create", kind).inc()
         except ApiError as error:
             if error.status == 409:
-                return await self._adopt(kind, meta, owner)
-            if kind == "Job" and error.status in REFUSED and not error.namespace_goes:
-                self._learn(owner["uid"], refusal=(error.status, error.message[:512], time.time()))
+                return await self._adopt(kind, meta, owner, tell or owner["uid"])
+            if (kind == "Job" or tell) and error.status in REFUSED and not error.namespace_goes:
+                self._learn(tell or owner["uid"], refusal=(error.status, error.message[:512], time.time()))
                 return True
             raise
         self._store.put(kind, made)
         return False
 
-    async def _adopt(self, kind: str, meta: dict[str, Any], owner: dict[str, Any]) -> bool:
+    async def _adopt(self, kind: str, meta: dict[str, Any], owner: dict[str, Any], tell: str) -> bool:
         """The name exists: it is ours only if its controller is (CVE-2023-37264: a child was trusted by its name)."""
         found = await self._api.get(BY_KIND[kind], meta["namespace"], meta["name"])
         if found is None:
@@ -93,13 +100,22 @@ class Executor:
         owners = found["metadata"].get("ownerReferences") or []
         namesake = any(o["kind"] == owner["kind"] and o["name"] == owner["name"] for o in owners)
         if namesake or "deletionTimestamp" in found["metadata"]:
-            raise Stale(f"{kind} {meta['name']} of an earlier {owner['kind']} of that name is still there")
-        self._learn(owner["uid"], taken=f"{kind} {meta['name']}")
+            message = f"{kind} {meta['name']} of an earlier {owner['kind']} of that name is still there"
+            if kind != "Job":
+                raise Stale(message)
+            self._learn(tell, refusal=(409, message, time.time()))
+        elif owner["kind"] == "JobRun":
+            self._learn(tell, taken=f"{kind} {meta['name']}")
+        else:
+            message = f"{kind} {meta['name']} exists and is not of {owner['kind']} {owner['name']}; remove it"
+            self._learn(tell, refusal=(409, message, time.time()))
         return True
 
     async def _next(self, action: CreateNextAttempt) -> bool:
         previous = await self._api.get(JOB, action.namespace, action.previous)
-        if previous is None:
+        if previous is None or controller_uid(previous) != action.owner:
+            known = self.learned.get(action.owner, Learned()).absent_jobs
+            self._learn(action.owner, absent_jobs=known | {action.previous})
             raise Stale(f"Job {action.previous} is gone")
         return await self._post(next_job(previous, action.run, action.attempt))
 
@@ -111,13 +127,15 @@ class Executor:
 
     async def _end(self, action: EndJob) -> bool:
         patch = {
-            "metadata": {"annotations": {ENDED: f"{action.reason}: {action.message}"}},
+            "metadata": {"uid": action.uid, "annotations": {ENDED: f"{action.reason}: {action.message}"}},
             "spec": {"suspend": True},
         }
         try:
             self._store.put("Job", await self._api.merge(JOB, action.namespace, action.name, patch))
             API_WRITES.labels("patch", "Job").inc()
         except ApiError as error:
+            if error.status == 409:
+                raise Stale(f"Job {action.name} is another one now") from error
             if error.status != 404:
                 raise
         return False
@@ -184,12 +202,13 @@ class Executor:
             event
             async for page in self._api.pages(EVENT, action.namespace, field_selector=selector)
             for event in page
-            if event.get("reason") == "FailedCreate"
+            if event.get("reason") in EVENTS
         ]
         newest = max(found, key=_seen, default=None)
-        message = newest["message"] if newest else "the Job has no pod yet"
-        reason = next((reason for text, reason in EVENT_REASONS if text in message), "PodNotCreated")
-        self._learn(action.owner, events=(reason, message[:512], time.time()))
+        message = newest["message"] if newest else ""
+        reason = next((reason for text, reason in EVENT_REASONS if text in message), "") if newest else ""
+        reason = reason or (EVENTS[newest["reason"]] if newest else "")
+        self._learn(action.owner, events=(action.uid, reason, message[:512], time.time()))
         return True
 
     def _learn(self, uid: str, **facts: Any) -> None:

@@ -7,15 +7,16 @@ from datetime import datetime
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
-from millrace.domain.labels import COMPONENT
+from millrace.domain.labels import COMPONENT, JOBRUN
+from millrace.domain.names import label_value, probe_name
 from millrace.domain.settings import Settings
-from millrace.observe.job import read_job
+from millrace.observe.job import JobFacts, read_job
 from millrace.observe.pod import PodFacts, read_pod
 from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.run import RunSnapshot
-from millrace.runtime.store import Key, Object, Store
+from millrace.runtime.store import Key, Object, Store, controller_uid
 
 
 def is_terminal(run: Object) -> bool:
@@ -26,6 +27,16 @@ def is_terminal(run: Object) -> bool:
 def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
     pods = [read_pod(pod) for pod in store.owned(job_uid, "Pod")]
     return max(pods, key=lambda pod: (pod.created, pod.name), default=None)
+
+
+def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[PodFacts, ...]:
+    """Pods of the run whose Job is gone; looked for only where the Job that the status names is not there."""
+    if run.status.job_name is None or any(job.name == run.status.job_name for job in jobs):
+        return ()
+    known, label = {job.uid for job in jobs}, label_value(run.metadata.name)
+    pods = store.within("Pod", run.metadata.namespace)
+    mine = (pod for pod in pods if (pod["metadata"].get("labels") or {}).get(JOBRUN) == label)
+    return tuple(read_pod(pod) for pod in mine if controller_uid(pod) not in known)
 
 
 def run_snapshot(
@@ -46,6 +57,7 @@ def run_snapshot(
         stores={found.metadata.name: found for found in stores},
         jobs=jobs,
         pods={uid: pod for uid, pod in pods.items() if pod},
+        orphans=_orphans(store, run, jobs),
         config_maps=frozenset(config_map["metadata"]["name"] for config_map in store.within("ConfigMap", key.namespace)),
         ca_bundle=ca_bundle,
         learned=learned,
@@ -73,12 +85,15 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
 
 
-def datastore_snapshot(store: Store, key: Key, settings: Settings, now: datetime) -> DataStoreSnapshot | None:
+def datastore_snapshot(
+    store: Store, key: Key, learned: Learned, settings: Settings, now: datetime
+) -> DataStoreSnapshot | None:
     """Snapshot of a DataStore; None where it is gone."""
     found = store.get(key)
     if found is None:
         return None
     datastore = DataStore.model_validate(found)
-    jobs = [read_job(job) for job in store.owned(datastore.metadata.uid, "Job")]
-    pods = [read_pod(pod) for job in jobs for pod in store.owned(job.uid, "Pod")]
-    return DataStoreSnapshot(datastore, tuple(jobs), tuple(pods), settings, now)
+    jobs = tuple(read_job(job) for job in store.owned(datastore.metadata.uid, "Job"))
+    current = probe_name(datastore.metadata.name, datastore.metadata.generation)
+    pods = {job.name: _newest_pod(store, job.uid) for job in jobs}
+    return DataStoreSnapshot(datastore, jobs, pods.get(current), learned, settings, now)
