@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from millrace.data.stores import Store
 
 READY = (protocol.LOG_FILE, protocol.STAGE_LOG_FILE)  # complete when main is over
+STAGES = (protocol.STAGE_LOG_FILE,)  # when it fails and collect never starts
 OWN = (protocol.COLLECT_LOG_FILE,)
 NOTICE_BYTES = 256  # what the runtime writes after the cap
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4  # inputs; each has threads of its own
 PROGRESS_SECONDS = 5.0
-LATE_SECONDS = 10.0  # after limits.staging, when something did not end by itself
+ARCHIVE_SECONDS = 10.0  # for stage's own log when it has failed
+LATE_SECONDS = 20.0  # after limits.staging, when something did not end by itself
 _installations: list[Installation] = []  # what a sudden end has to take along
 
 
@@ -36,7 +37,7 @@ def main() -> int:
         plan = load_plan()
         deadline = time.monotonic() + limit(plan, "staging")
         _watch(deadline + LATE_SECONDS)
-        _stage(plan, deadline)
+        _run(plan, deadline)
     except Fault as fault:
         return write_failure(protocol.STAGE, fault, "input")
     except OSError as error:
@@ -44,10 +45,33 @@ def main() -> int:
     return 0
 
 
-def _stage(plan: Json, deadline: float) -> None:
-    began = time.monotonic()
+def _run(plan: Json, deadline: float) -> None:
+    """Stage; when that fails, archive the log, since collect will never start."""
     make_lock_and_keys()
     log = Log(here(protocol.STAGE_LOG_FILE))
+    try:
+        _stage(plan, deadline, log)
+    except Fault as fault:
+        log(f"{fault.reason}: {fault.message}")
+        _archive(plan, log)
+        raise
+
+
+def _archive(plan: Json, log: Log) -> None:
+    if not plan.get("logs"):
+        return
+    from millrace.data.errors import DataError
+    from millrace.inpod.archive import STAGES, archive_logs
+
+    try:
+        index = plan["logs"]["store"]
+        archive_logs(plan, open_stores(plan, [index])[index], STAGES, time.monotonic() + ARCHIVE_SECONDS)
+    except (DataError, Fault) as error:
+        log(f"the log is not archived: {error}")
+
+
+def _stage(plan: Json, deadline: float, log: Log) -> None:
+    began = time.monotonic()
     code = plan.get("code") or {}
     if code.get("bringRuntime"):
         from millrace.inpod.bundle import write_bundle

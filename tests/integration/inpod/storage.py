@@ -96,6 +96,6 @@ class Bucket:
         found = {str(item.object_name) for item in self.client.list_objects(self.name, prefix, recursive=True)}
         return {key for key in found if not key.startswith(".millrace/")}
 
-    def uploads(self) -> list[str]:
-        """Keys of multipart uploads that were neither completed nor aborted."""
-        return [str(upload.object_name) for upload in self.client._list_multipart_uploads(self.name).uploads]
+    def uploads(self, key: str) -> list[str]:
+        """Ids of the key's multipart uploads that were neither completed nor aborted (MinIO lists them by full key only)."""
+        return [str(upload.upload_id) for upload in self.client._list_multipart_uploads(self.name, prefix=key).uploads]

@@ -62,6 +62,10 @@ class Main:
         out, err = self._process.communicate(timeout=seconds)
         return Ended(self.pod, self._process.returncode, out.decode(), err.decode())
 
+    def returncode(self, seconds: float = DEADLINE) -> int:
+        """Wait without reading its output."""
+        return self._process.wait(seconds)
+
     def until_log(self, text: str) -> None:
         until(lambda: text in self.pod.text("/millrace/run/main.log"), f"{text!r} in main.log")
 

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,8 @@ import pytest
 from integration.inpod.support import Ended, Pod, until
 from millrace.inpod.runtime.seal import unseal
 
+UV_PYTHONS = ".local/share/uv/python/cpython-*/bin/python3"
 Run = Callable[..., Ended]
-OLDEST = ("/root/.pyenv/versions/3.9.18/bin/python3.9", "/usr/bin/python3.9", "/usr/bin/python3")
 
 
 def test_a_handler_gets_parameters_and_inputs_by_name(pod: Pod, run: Run) -> None:
@@ -328,10 +330,23 @@ def test_a_pod_that_breaks_the_contract_is_a_runtime_error(pod: Pod, bundle: Pat
     assert (ended.code, ended.message["reason"]) == (249, "RuntimeError")
 
 
-def test_the_oldest_python_at_hand_runs_it(pod: Pod, run: Run) -> None:
-    oldest = next(path for path in OLDEST if Path(path).exists())
-    ended = run("import sys\nasync def predict(): print(sys.version_info[:2])", python=oldest)
+def pythons() -> list[str]:
+    """One Python of each minor version from 3.9 on that this machine has."""
+    found = {sys.version_info[:2]: sys.executable}
+    known = [Path("/usr/bin/python3"), *Path.home().glob(".pyenv/versions/*/bin/python3"), *Path.home().glob(UV_PYTHONS)]
+    for path in filter(Path.exists, known):
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+        major, minor = map(int, said.split()[1].split(".")[:2])
+        found[major, minor] = str(path)
+    return [found[version] for version in sorted(found) if version >= (3, 9)]
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_every_python_at_hand_runs_it(run: Run, python: str) -> None:
+    ended = run("import sys\nasync def predict(): print(sys.version_info[:2])\n", python=python)
     assert ended.code == 0, ended.err
+    ended = run("def predict(a): pass", python=python)
+    assert ended.code == 241, ended.err
 
 
 def test_a_handlers_processes_can_be_spawned(run: Run) -> None:
@@ -342,3 +357,24 @@ def predict():
     with multiprocessing.get_context("spawn").Pool(1) as pool: print(pool.map(square, [2, 3]))
 """
     assert run(source).out == "[4, 9]\n"
+
+
+def test_a_reader_that_stands_still_does_not_keep_the_end_off(pod: Pod, bundle: Path) -> None:
+    pod.source("def predict():\n    while True: print('x' * 10_000)")
+    main = pod.start(bundle)
+    until(lambda: len(pod.text("/millrace/run/main.log")) > 60_000, "a full pipe")
+    main.signal(signal.SIGTERM)
+    assert main.returncode() == 244
+
+
+def test_safe_path_of_the_users_is_no_trap(pod: Pod, run: Run) -> None:
+    pod.environment = {"PYTHONSAFEPATH": "1"}
+    assert run("def predict(): print('found')").out == "found\n"
+
+
+def test_a_pod_with_main_alone_needs_no_run_volume(pod: Pod, bundle: Path) -> None:
+    pod.path("/millrace/run").rmdir()
+    pod.path("/millrace/run").write_text("not a folder")
+    pod.source("def predict(): print('alone')")
+    ended = pod.start(bundle).wait()
+    assert (ended.code, ended.out, ended.message["reason"]) == (0, "alone\n", "Completed")

@@ -199,6 +199,7 @@ def _show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
 
 
 if __name__ == "__main__":  # multiprocessing's spawn runs this file again under another name
-    del sys.path[0]  # this file's folder
+    if sys.path and __file__.startswith(sys.path[0] + "/"):  # PYTHONSAFEPATH leaves this file's folder out
+        del sys.path[0]
     sys.excepthook = _show
     main(int(sys.argv.pop()))
