@@ -8,6 +8,7 @@ costs about 1.3 s of one core for each GB that is sent, beside the MD5 that the 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import xml.etree.ElementTree as ET
 from base64 import b64encode
@@ -28,6 +29,7 @@ MAX_PART = 5 << 30
 IN_FLIGHT = 2
 _SEND_BYTES = 128 << 10
 _MIB = 1 << 20
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def part_size(most: int) -> int:
@@ -44,7 +46,12 @@ def part_size(most: int) -> int:
 
 
 def whole_etag(parts: Sequence[str]) -> str:
-    """The etag that an object of these parts has: the MD5 of the parts' MD5s, a dash, their number."""
+    """The etag that an object of these parts has: the MD5 of the parts' MD5s, a dash, their number.
+
+    Empty where the parts' etags are no MD5s: such an object cannot be recognised.
+    """
+    if not all(_MD5.fullmatch(part) for part in parts):
+        return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(part) for part in parts), usedforsecurity=False)
     return f"{joined.hexdigest()}-{len(parts)}"
 

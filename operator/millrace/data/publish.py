@@ -91,20 +91,20 @@ def commit(attempt: Attempt, outcome: Outcome, pending: Sequence[PendingOutput],
     UploadFailed when an upload is gone and its object is not there, and the store's own reasons. Its uploads are
     aborted when it is superseded.
     """
+    won: list[Published] | None = None
     for earlier in range(1, attempt.number):
         record = _slot(attempt, earlier, {"fencedBy": attempt.number}, deadline)
         failpoint(f"fence-written-{earlier}")
-        if "fencedBy" not in record:
-            won = record["class"] == "success"
-            published = _roll_forward(attempt, record, strict=won, deadline=deadline)
+        if "fencedBy" not in record and won is None:
+            success = record["class"] == "success"
+            published = _roll_forward(attempt, record, strict=success, deadline=deadline)
+            won = published if success else None
             failpoint(f"rolled-forward-{earlier}")
-            _abort_attempt(attempt, earlier, keep=_ids(record), deadline=deadline)
-            if won:
-                _give_up(attempt, keep=_ids(record), deadline=deadline)
-                return published
-        else:
-            _abort_attempt(attempt, earlier, keep=set(), deadline=deadline)
+        _abort_attempt(attempt, earlier, keep=_ids(record), deadline=deadline)
         failpoint(f"stale-aborted-{earlier}")
+    if won is not None:
+        _give_up(attempt, keep=set(), deadline=deadline)
+        return won
     mine: dict[str, Any] = {
         "version": 1,
         "attempt": attempt.number,
@@ -189,7 +189,7 @@ def _roll_forward(attempt: Attempt, record: Mapping[str, Any], *, strict: bool, 
         key = store.full_key(output.key)
         if not multipart.complete(store, key, output.upload_id, output.parts, deadline=deadline):
             found = multipart.head(store, key, deadline=deadline)
-            if (found is None or found[0] != output.etag) and strict:
+            if strict and (found is None or found[0] != output.etag or not output.etag):
                 _explain_loss(attempt, record, store.where(key), deadline)
         failpoint(f"completed-{output.name}")
         published.append(
