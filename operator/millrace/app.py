@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import kopf
 import structlog
@@ -24,7 +27,9 @@ from millrace.runtime.sweep import sweep_for_ever
 log = structlog.get_logger()
 
 PORT = 8080
-LOAD_PAUSE = 2  # seconds between two tries to load the state
+LOAD_PAUSE = 1  # seconds between two tries to read the state at the start
+
+T = TypeVar("T")
 
 
 def configure_logs(level: str) -> None:
@@ -54,59 +59,74 @@ async def _allowed(api: Api, namespaces: list[str]) -> list[str]:
     return found
 
 
-async def _load(controller: Controller, namespaces: list[str | None]) -> None:
+async def _persistently(read: Callable[[], Awaitable[T]]) -> T:
+    """Reads until the API server answers: it may be away when we start, which is no reason to end."""
     while True:
         try:
-            return await controller.load(namespaces)
+            return await read()
         except ApiError as error:
-            log.warning("cannot load the state; trying again", error=str(error), seconds=LOAD_PAUSE)
-            await asyncio.sleep(LOAD_PAUSE)
+            pause = max(LOAD_PAUSE, error.retry_after)
+            log.warning("cannot read the state; trying again", error=str(error), seconds=pause)
+            await asyncio.sleep(pause)
+
+
+def _on_signals(act: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, act)
+
+
+async def _watch(controller: Controller, namespaces: list[str], on_signal: Callable[[], object]) -> None:
+    """kopf as a part of this process. It takes the signals for itself, so they are taken back."""
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=watch.registry(controller),
+        settings=watch.settings(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
+    )
+    _on_signals(on_signal)
+    await kopf.run_tasks(tasks, ignored=others)
 
 
 async def operate(settings: Settings) -> None:
-    """Runs the operator until SIGTERM or until a part of it fails."""
+    """Runs the operator until a part of it fails, or a signal cancels it."""
+    async with contextlib.AsyncExitStack() as stack:
+        await _operate(settings, stack)
+
+
+async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None:
+    itself = asyncio.current_task()
+    assert itself
+    _on_signals(itself.cancel)
     api = Api(await connect())
+    stack.push_async_callback(api.close)
     ca_bundle = Path(settings.ca_bundle_file).read_text() if settings.ca_bundle_file else None  # noqa: ASYNC240
     controller = Controller(api, settings, ca_bundle)
     loaded = asyncio.Event()
-    runner = await health.serve(PORT, ready=loaded.is_set, alive=lambda: None)
-    named = await _allowed(api, settings.namespaces)
+    runner = await health.serve(int(os.environ.get("MILLRACE_PORT", PORT)), ready=loaded.is_set, alive=lambda: None)
+    stack.push_async_callback(runner.cleanup)
+    named = await _persistently(lambda: _allowed(api, settings.namespaces))
     if settings.namespaces and not named:
         raise SystemExit("none of the namespaces to watch grants its Role")
     namespaces: list[str | None] = [*named] or [None]
-    await _load(controller, namespaces)
+    await _persistently(lambda: controller.load(namespaces))
     loaded.set()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     tasks = {
         asyncio.create_task(controller.run(), name="workers"),
         asyncio.create_task(sweep_for_ever(controller, namespaces), name="sweep"),
-        asyncio.create_task(
-            kopf.operator(
-                registry=watch.registry(controller),
-                settings=watch.settings(),
-                clusterwide=not named,
-                namespaces=named,
-                standalone=True,
-                stop_flag=stop,
-            ),
-            name="kopf",
-        ),
-        asyncio.create_task(stop.wait(), name="stop"),
+        asyncio.create_task(_watch(controller, named, itself.cancel), name="kopf"),
     }
-    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    await runner.cleanup()
-    await api.close()
-    failed = [task for task in done if task.get_name() != "stop" and not stop.is_set()]
-    for task in failed:
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
         log.error("a part of the operator ended", part=task.get_name(), error=repr(task.exception()))
-    if failed:
-        raise SystemExit(1)
+    raise SystemExit(1)
 
 
 def main() -> None:
@@ -114,7 +134,8 @@ def main() -> None:
     path = Path(os.environ.get("MILLRACE_CONFIG", "/etc/millrace/config.yaml"))
     raw = yaml.safe_load(path.read_text())
     configure_logs(os.environ.get("MILLRACE_LOG_LEVEL", "info"))
-    asyncio.run(operate(Settings.model_validate(raw)))
+    with contextlib.suppress(asyncio.CancelledError):  # a signal
+        asyncio.run(operate(Settings.model_validate(raw)))
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ def settings() -> kopf.OperatorSettings:
     found.watching.chunk_size = 500
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 5
-    # After an outage the first try must follow at once: the default waits up to 21 s, then gives up.
-    found.networking.error_backoffs = [0.5, 1, 1, 2] + [2] * 1000
+    # After an outage the first try must follow at once: the default waits up to 21 s. A watch that is refused (403, or
+    # an API server that only has 5xx) for a minute ends the process; one that finds no connection is tried for ever.
+    found.networking.error_backoffs = [0.5] + [1.0] * 60
     for resource in WATCHED:
         if resource.selector:
             group = resource.api_version.partition("/")[0] if "/" in resource.api_version else ""

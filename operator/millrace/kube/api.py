@@ -60,6 +60,11 @@ class ApiError(Exception):
         return self.status in {0, 408, 429} or self.status >= 500
 
     @property
+    def unanswered(self) -> bool:
+        """Whether the API server gave no answer, or said that it has none."""
+        return self.status == 0 or self.status >= 500
+
+    @property
     def namespace_goes(self) -> bool:
         """Whether the namespace is being deleted, or is gone: nothing can be made there, and nothing needs to be."""
         return (self.status == 403 and "because it is being terminated" in self.message) or (
@@ -116,11 +121,11 @@ class Api:
         return found
 
     async def answers(self) -> bool:
-        """Whether the API server is there: whatever it says, as long as it is not that it cannot."""
+        """Whether the API server is there, whatever it says."""
         try:
             await self._request("GET", "/version")
         except ApiError as error:
-            return error.status != 0 and error.status < 500
+            return not error.unanswered
         return True
 
     async def create(self, resource: Resource, manifest: Object) -> Object:
@@ -188,11 +193,12 @@ class Api:
         return bool(answer["status"].get("allowed"))
 
 
-def _refused(status: int, data: bytes) -> ApiError:
+def _refused(status: int, data: bytes, retry_after: str) -> ApiError:
+    wait = float(retry_after) if retry_after.isdecimal() else 0  # Kubernetes writes seconds, never a date
     try:
         found = json.loads(data)
         causes = (found.get("details") or {}).get("causes") or []
         listed = [(cause.get("field", ""), cause.get("message", "")) for cause in causes]
-        return ApiError(status, found.get("reason", ""), found.get("message", ""), listed)
+        return ApiError(status, found.get("reason", ""), found.get("message", ""), listed, wait)
     except (ValueError, AttributeError):
-        return ApiError(status, "", data[:512].decode(errors="replace"))
+        return ApiError(status, "", data[:512].decode(errors="replace"), retry_after=wait)

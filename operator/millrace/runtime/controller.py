@@ -47,6 +47,7 @@ class Controller:
 
     def gone(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """An object was deleted."""
+        self.store.bury(uid)
         found = self.store.remove(kind, namespace, name, uid)
         self._executor.learned.pop(uid, None)
         if found is not None:

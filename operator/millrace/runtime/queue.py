@@ -66,10 +66,10 @@ class KeyedQueue(Generic[K]):
         self._failures.pop(key, None)
         self._release(key)
 
-    def failed(self, key: K) -> float:
+    def failed(self, key: K, at_least: float = 0) -> float:
         """The pass failed: another follows after a back-off, which is returned in seconds."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = min(BACKOFF_SECONDS * float(1 << min(count - 1, 16)), BACKOFF_LIMIT)
+        pause = max(min(BACKOFF_SECONDS * float(1 << min(count - 1, 16)), BACKOFF_LIMIT), at_least)
         self._again.discard(key)
         self._release(key)
         self.add_after(key, pause)

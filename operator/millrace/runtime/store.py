@@ -25,6 +25,7 @@ class Key(NamedTuple):
 
 METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 CONTAINER_STATUS = ("name", "state", "lastState", "restartCount")
+BURIED = 10_000  # UIDs of deleted objects that are kept; what comes late comes within minutes
 
 
 def _pick(found: Object, keys: tuple[str, ...]) -> Object:
@@ -83,6 +84,7 @@ class Store:
         self._owned: defaultdict[str, set[Key]] = defaultdict(set)
         self._uids: dict[str, Key] = {}
         self._spaces: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
+        self._gone: dict[str, None] = {}  # UIDs of the last that were deleted, oldest first
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -115,6 +117,8 @@ class Store:
         has always given.
         """
         meta = obj["metadata"]
+        if meta["uid"] in self._gone:
+            return None
         key = Key(kind, meta["namespace"], meta["name"])
         before = self._objects.get(key)
         if before:
@@ -138,6 +142,12 @@ class Store:
             return None
         self._drop(key)
         return found
+
+    def bury(self, uid: str) -> None:
+        """The object with that UID was deleted: an old event, or the answer to a write, does not bring it back."""
+        self._gone[uid] = None
+        if len(self._gone) > BURIED:
+            del self._gone[next(iter(self._gone))]
 
     def _drop(self, key: Key) -> None:
         found = self._objects.pop(key)
