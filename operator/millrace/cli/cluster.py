@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class Cluster(Api):
 
     async def kind(self, api_version: str, name: str) -> Kind:
         """Where a kind lives. Refused where the cluster does not know it."""
-        if api_version not in self._kinds:
+        if name not in self._kinds.get(api_version, {}):
             path = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
             try:
                 listed = (await self._request("GET", path))["resources"]
@@ -188,6 +189,7 @@ def _error(status: int, body: bytes) -> ApiError:
 @asynccontextmanager
 async def connected(namespace: str | None, context: str | None = None) -> AsyncIterator[Cluster]:
     """The cluster of the kubeconfig's context; inside a pod without a kubeconfig, the pod's own."""
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # it warns of a kubeconfig that is not there
     settings = Configuration()
     try:
         await config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]

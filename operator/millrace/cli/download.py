@@ -193,7 +193,7 @@ def _check(output: OutputStatus, place: Place, data: Path) -> int:
             f"output {output.name} is not what the run published: its checksum differs",
             "a later run may have written to the same place; the status of that run has the new checksum",
         )
-    return _check_folder(output, data) if place.is_folder else 1
+    return _check_folder(output, data) if place.is_folder else (output.files or 1)
 
 
 def _check_folder(output: OutputStatus, data: Path) -> int:

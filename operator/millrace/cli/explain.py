@@ -11,6 +11,7 @@ INSTALL = "install millrace first: hack/install from a checkout, or helm install
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"|duplicate field "([^"]+)"')
 _UNDECLARED = re.compile(r"(\.[^\s:]+): field not declared in schema")
 _VALUE = re.compile(r'^Invalid value: ("object"|\{.*\}|null|map\[.*\]): ', re.DOTALL)
+_TYPE = re.compile(r'must be of type (\w+): "(\w+)"')
 _FIELD_IN_BODY = re.compile(r"^(?:Invalid value: (?P<value>.*?): )?[\w\[\].\"-]+ in body ", re.DOTALL)
 
 
@@ -64,6 +65,8 @@ def _problems(error: ApiError) -> list[str]:
 
 
 def _complaint(message: str) -> str:
+    if wrong := _TYPE.search(message):
+        return f"must be of type {wrong[1]}, not {wrong[2]}"
     text = _VALUE.sub("", message)
     body = _FIELD_IN_BODY.match(text)
     if body:

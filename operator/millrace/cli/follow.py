@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from millrace.api.jobrun import JobRun, Phase
@@ -20,6 +21,7 @@ from millrace.kube.api import ApiError
 from millrace.kube.resources import JOBRUN
 
 POLL_SECONDS = 1.0
+NOBODY_SECONDS = 15.0  # an operator that works takes a run in less than one
 DRAIN_SECONDS = 5.0  # what the last log lines may take once the run is over
 MAIN_OVER = {Phase.UPLOADING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
@@ -55,7 +57,7 @@ class Follower:
         """Returns the run once it is over. Refused with exit code 124 after `limit` seconds: the run goes on."""
         with self._screen.live(self._began):
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(limit), self._reminder():
                     async for run in self._changes():
                         self._run = run
                         await self._show()
@@ -67,6 +69,20 @@ class Follower:
                 await self._close_tail(0)
         self._screen.say(summary(self._run, with_log=not self._shown))
         return self._run
+
+    @asynccontextmanager
+    async def _reminder(self) -> AsyncIterator[None]:
+        """Says after a while that nobody has taken the run."""
+        handle = asyncio.get_running_loop().call_later(NOBODY_SECONDS, self._remind)
+        try:
+            yield
+        finally:
+            handle.cancel()
+
+    def _remind(self) -> None:
+        if self._run.status.phase is None:
+            where = "kubectl get pods -A -l app.kubernetes.io/name=millrace,app.kubernetes.io/component=operator"
+            self._screen.say(Line(f"nothing has taken the run yet; does millrace's operator run? {where}", "warn"))
 
     def _late(self, limit: float) -> Refused:
         name = self._run.metadata.name

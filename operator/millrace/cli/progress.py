@@ -63,7 +63,7 @@ def headline(run: JobRun) -> str:
     status = run.status
     phase = (status.phase or Phase.PENDING).value
     if finished(run):  # the summary says more
-        return f"{phase}: {status.failure.reason}" if status.failure else phase
+        return f"{phase}: {status.failure.reason}" if status.failure and status.failure.reason != phase else phase
     why = find(status.conditions, "Reconciling")
     reason = status.reason or (why.reason if why else "")
     message = why.message if why and why.reason == reason else ""
@@ -79,6 +79,7 @@ class Narrator:
 
     def feed(self, run: JobRun, elapsed: float) -> list[Line]:
         """The lines that this status adds; none where it says nothing new."""
+        elapsed = _lasted(run, elapsed)
         found = []
         attempt = run.status.attempt or 1
         if attempt > self._attempt and not finished(run):
@@ -89,6 +90,14 @@ class Narrator:
             found.append(Line(f"{clock(elapsed)}  {text}", _tone(run)))
         self._said = text
         return found
+
+
+def _lasted(run: JobRun, elapsed: float) -> float:
+    """How long a run that is over took, whenever somebody looks; else the time that has passed."""
+    times = run.status.times
+    if not finished(run) or times is None or times.finished is None:
+        return elapsed
+    return (parse(times.finished) - parse(run.metadata.creation_timestamp)).total_seconds()
 
 
 def _tone(run: JobRun) -> str:
@@ -125,7 +134,8 @@ def _failure(run: JobRun, *, with_log: bool) -> list[Line]:
         return []
     where = [f"container {failure.container}"] if failure.container else []
     where += [f"exit code {failure.exit_code}"] if failure.exit_code is not None else []
-    found = [Line(f"failure  {failure.reason}" + (f" ({', '.join(where)})" if where else ""), "bad")]
+    title = "ended" if run.status.phase is Phase.CANCELLED else "failure"
+    found = [Line(f"{title:<7}  {failure.reason}" + (f" ({', '.join(where)})" if where else ""), "bad")]
     found += [Line(f"         {line}", "bad") for line in failure.message.splitlines()]
     if with_log and failure.log_tail:
         found.append(Line("log      the last lines:", "dim"))

@@ -36,6 +36,7 @@ async def submit(cluster: Cluster, screen: Screen, submitted: Submitted) -> list
     if not runs:
         raise Refused(f"{submitted.source}: no JobRun in it, so nothing would run", "kubectl apply -f applies the rest")
     runs = [in_namespace(manifest, cluster.namespace, submitted.namespace) for manifest in runs]
+    await _known_kinds(cluster, others)
     for manifest in namespaces:
         await _apply(cluster, screen, manifest, submitted)
     for manifest in runs:
@@ -43,6 +44,17 @@ async def submit(cluster: Cluster, screen: Screen, submitted: Submitted) -> list
     for manifest in others:
         await _apply(cluster, screen, manifest, submitted)
     return [await _create(cluster, screen, manifest) for manifest in runs]
+
+
+async def _known_kinds(cluster: Cluster, manifests: list[Object]) -> None:
+    """Refuses a kind that the cluster does not know, unless the file itself may bring it."""
+    if any(manifest["kind"] == "CustomResourceDefinition" for manifest in manifests):
+        return
+    for manifest in manifests:
+        try:
+            await cluster.kind(manifest["apiVersion"], manifest["kind"])
+        except ApiError as error:
+            raise explain(error, f"apply {name_of(manifest)}") from None
 
 
 async def _apply(cluster: Cluster, screen: Screen, manifest: Object, submitted: Submitted) -> None:
