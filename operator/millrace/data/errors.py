@@ -58,7 +58,7 @@ _CODES: dict[str, Reason] = {
     "XAmzContentSHA256Mismatch": "ChecksumMismatch",
     "IncompleteBody": "Unreachable",
     "InvalidPart": "UploadFailed",
-    "PreconditionFailed": "AlreadyExists",
+    "PreconditionFailed": "ObjectChanged",
     "XMinioStorageFull": "StoreFull",
     "QuotaExceeded": "StoreFull",
     "XMinioAdminBucketQuotaExceeded": "StoreFull",
@@ -77,7 +77,7 @@ _STATUS: dict[int, Reason] = {
     404: "NotFound",
     408: "Unreachable",
     409: "ServerError",  # ConditionalRequestConflict, OperationAborted: to be tried again
-    412: "AlreadyExists",
+    412: "ObjectChanged",
     429: "Throttled",
     503: "Throttled",
     507: "StoreFull",
@@ -162,13 +162,14 @@ def classify(exc: BaseException, where: str) -> DataError:
 
 
 def _from_obstore(exc: BaseException, where: str) -> DataError:
+    if isinstance(exc, FileExistsError | obstore.exceptions.AlreadyExistsError):
+        return explain("AlreadyExists", where)
     text = str(exc)
     code = error_code(text)
     if code in _CODES:
         return explain(_CODES[code], where, code)
     kinds: list[tuple[type[BaseException] | tuple[type[BaseException], ...], Reason]] = [
         ((FileNotFoundError, obstore.exceptions.NotFoundError), "NotFound"),
-        ((FileExistsError, obstore.exceptions.AlreadyExistsError), "AlreadyExists"),
         (obstore.exceptions.PreconditionError, "ObjectChanged"),
         (
             (PermissionError, obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError),

@@ -155,12 +155,12 @@ class Store:
             self._keys.forget()
 
     def full_key(self, relative: str) -> str:
-        """The object's key in the bucket for one that is relative to the prefix; a final "/" stays.
+        """The object's key in the bucket for one that is relative to the prefix; a final "/" stays, "" is the prefix.
 
         Raises DataError KeyRefused for what would leave the prefix or is no usable key: "..", ".", empty parts, a
         leading "/", NUL, more than 1,024 bytes.
         """
-        key = f"{self.prefix}/{relative}" if self.prefix else relative
+        key = "/".join(part for part in (self.prefix, relative) if part)
         parts = (relative.removesuffix("/")).split("/") if relative else []
         if any(part in ("", ".", "..") for part in parts) or "\0" in relative or len(key.encode()) > MAX_KEY_BYTES:
             raise DataError("KeyRefused", f"store {self.name}: the key {relative!r} is refused")

@@ -60,7 +60,7 @@ def test_keys_stay_below_the_prefix(relative: str) -> None:
     except DataError as error:
         assert error.reason == "KeyRefused"
         return
-    assert key == f"tenant/one/{relative}"
+    assert key == f"tenant/one/{relative}".rstrip("/" * (not relative))
     assert not {"", ".", ".."} & set(relative.removesuffix("/").split("/")) or relative == ""
     assert "\0" not in key
 
@@ -137,7 +137,7 @@ CODE = "<Error><Code>{}</Code><Message>AKIA-canary</Message><AWSAccessKeyId>AKIA
         (502, "", "ServerError", True),
         (301, "PermanentRedirect", "WrongRegion", False),
         (507, "XMinioStorageFull", "StoreFull", False),
-        (412, "PreconditionFailed", "AlreadyExists", False),
+        (412, "PreconditionFailed", "ObjectChanged", False),
         (409, "ConditionalRequestConflict", "ServerError", True),
         (418, "", "BadResponse", True),
     ],
