@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 PROGRAMS = ("stage", "collect", "probe")
 
@@ -16,13 +17,22 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in PROGRAMS:
         print(f"usage: python -m millrace.inpod {'|'.join(PROGRAMS)}", file=sys.stderr)
         return 2
-    if arguments[0] == "stage":
+    try:
+        return _program(arguments[0])()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run shall tell it from user code's faults
+        from millrace.inpod.report import write_bug
+
+        return write_bug(arguments[0], error)
+
+
+def _program(name: str) -> Callable[[], int]:
+    if name == "stage":
         from millrace.inpod.stage import main as program
-    elif arguments[0] == "collect":
+    elif name == "collect":
         from millrace.inpod.collect import main as program
     else:
         from millrace.inpod.probe import main as program
-    return program()
+    return program
 
 
 if __name__ == "__main__":

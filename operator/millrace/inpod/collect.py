@@ -17,7 +17,7 @@ from typing import Any
 from millrace import protocol
 from millrace.inpod.faults import Fault
 from millrace.inpod.podplan import Json, limit, load_plan
-from millrace.inpod.report import write_failure
+from millrace.inpod.report import write_bug, write_failure
 from millrace.inpod.runtime.files import Folder, read_file, write_all
 from millrace.inpod.runtime.paths import here
 from millrace.inpod.runtime.seal import KEY_BYTES, RECORD_LIMIT, unseal
@@ -129,7 +129,7 @@ class Supervisor:
                 return code
             bugs += code == BUG
             if bugs >= BUGS_ALLOWED:
-                raise Fault(protocol.EXIT_RUNTIME_ERROR, "the worker failed, see its log")
+                return protocol.EXIT_RUNTIME_ERROR  # the worker has said why
             ended = f"the worker was killed by signal {-code}" if code < 0 else "the worker failed"
             if time.monotonic() + pause > self._end(end):
                 raise Fault(protocol.EXIT_UPLOAD_FAILED, f"{ended} until limits.uploading was over")
@@ -171,9 +171,7 @@ def _work(plan: Json, order: int) -> None:
         from millrace.inpod.worker import work
 
         code = work(plan, order)
-    except BaseException:  # noqa: BLE001 - the supervisor starts it again
-        import traceback
-
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001 - the supervisor starts it again
+        write_bug(protocol.COLLECT, error)
     finally:
         os._exit(code)

@@ -63,6 +63,14 @@ def write_failure(container: str, fault: Fault, about: str) -> int:
     return fault.exit_code
 
 
+def write_bug(container: str, error: BaseException) -> int:
+    """An exception that nobody expects: traceback on stderr, RuntimeError in the termination message; the exit code."""
+    import traceback
+
+    _complain(redact("".join(traceback.format_exception(error))))
+    return write_failure(container, Fault(protocol.EXIT_RUNTIME_ERROR, repr(error)), "input")
+
+
 def _complain(text: str) -> None:
     """On stderr, unbuffered: this may be a signal handler."""
     with contextlib.suppress(OSError):

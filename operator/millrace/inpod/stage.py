@@ -1,14 +1,16 @@
 """Init container `stage`: lock and keys, the runtime for images that are not ours, requirements, inputs.
 
-Order: the lock and the keys; uv in the background; the inputs, some at a time; then uv's end. The first failure ends all.
+uv works beside the downloads, of which some go on at a time. The first failure ends all.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from millrace import protocol
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from millrace.data.stores import Store
     from millrace.inpod.requirements import Installation
 
-AT_ONCE = 4  # inputs; each has threads of its own
+AT_ONCE = 4  # jobs: uv, and inputs, each with threads of its own
 PROGRESS_SECONDS = 5.0
 ARCHIVE_SECONDS = 10.0  # for stage's own log when it has failed
 LATE_SECONDS = 20.0  # after limits.staging, when something did not end by itself
@@ -52,6 +54,7 @@ def _run(plan: Json, deadline: float) -> None:
     try:
         _stage(plan, deadline, log)
     except Fault as fault:
+        _stop_installations()
         log(f"{fault.reason}: {fault.message}")
         _archive(plan, log)
         raise
@@ -78,15 +81,11 @@ def _stage(plan: Json, deadline: float, log: Log) -> None:
 
         write_bundle(here(protocol.RUNTIME_DIR))
         log("the runtime is brought")
-    installation = _install(code, plan.get("index") or {}, log)
-    try:
-        staged = _stage_inputs(plan, deadline, log)
-        if installation:
-            installation.wait(deadline - time.monotonic())
-    except BaseException:
-        if installation:
-            installation.stop()
-        raise
+    jobs: list[Callable[[], Json | None]] = []
+    if code.get("requirements"):
+        jobs.append(_install(code, plan.get("index") or {}, deadline, log))
+    jobs += _inputs(plan, deadline, log)
+    staged = [entry for entry in _do(jobs) if entry is not None]
     seconds = round(time.monotonic() - began, 3)
     log(f"done in {seconds} s")
     write_termination(protocol.STAGE, {"inputs": staged, "seconds": seconds}, ("inputs",))
@@ -102,31 +101,38 @@ def make_lock_and_keys() -> None:
     Folder(here(protocol.CTL_DIR)).write("lock", b"", 0o444)
 
 
-def _install(code: Json, index: Json, log: Log) -> Installation | None:
-    if not code.get("requirements"):
-        return None
+def _install(code: Json, index: Json, deadline: float, log: Log) -> Callable[[], None]:
+    """Start uv; the job that waits for it."""
     from millrace.inpod.requirements import Installation
 
-    _installations.append(Installation(code, index, log))
-    return _installations[0]
+    installation = Installation(code, index, log)
+    _installations.append(installation)
+    return lambda: installation.wait(deadline - time.monotonic())
 
 
-def _stage_inputs(plan: Json, deadline: float, log: Log) -> list[Json]:
-    """All inputs that are to be staged; their entries for the termination message, in the plan's order."""
+def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
+    """A job for each input that is to be staged; it returns the input's entry for the termination message."""
     wanted = [item for item in plan.get("inputs") or [] if item.get("stage") and item.get("type") != "value"]
     if not wanted:
         return []
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-
     from millrace.data.errors import DataError
 
     try:
         stores = open_stores(plan, [item["store"] for item in wanted])
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
+    return [functools.partial(_stage_one, stores[item["store"]], item, deadline, log) for item in wanted]
+
+
+def _do(jobs: list[Callable[[], Json | None]]) -> list[Json | None]:
+    """All jobs, some at a time; what they return, in their order. The first that fails ends all."""
+    if len(jobs) < 2:
+        return [job() for job in jobs]
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        futures = [pool.submit(_stage_one, stores[item["store"]], item, deadline, log) for item in wanted]
+        futures = [pool.submit(job) for job in jobs]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()  # raises what the first that failed has raised
@@ -183,9 +189,13 @@ def _terminated(*_: Any) -> None:
 
 
 def _give_up(fault: Fault) -> NoReturn:
+    _stop_installations()
+    os._exit(write_failure(protocol.STAGE, fault, "input"))
+
+
+def _stop_installations() -> None:
     for installation in _installations:
         installation.stop()
-    os._exit(write_failure(protocol.STAGE, fault, "input"))
 
 
 def _watch(end: float) -> None:

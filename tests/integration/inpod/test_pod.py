@@ -333,3 +333,21 @@ def test_a_second_attempt_reports_what_the_first_has_published(pod: Pod, stored:
     assert uris[0] == uris[1]
     assert stored.zip("o/scores.zip") == {"x": b"1"}
     assert "attempt 1" in done.message["warnings"][0]
+
+
+@pytest.mark.parametrize("program", ["stage", "collect", "probe"])
+def test_a_pod_that_breaks_the_contract_is_told_from_other_failures(pod: Pod, program: str) -> None:
+    pod.plan = {"inputs": [{"stage": True}], "outputs": [{}]}
+    pod.seal()
+    pod.path("/millrace/run/started").touch()
+    done = pod.begin(program, MILLRACE_PROBE="[]").wait()
+    assert (done.code, done.message["reason"]) == (1 if program == "probe" else 249, "RuntimeError")
+
+
+def test_requirements_that_fail_do_not_wait_for_inputs(pod: Pod, stored: Bucket) -> None:
+    pod.plan["stores"][0]["s3"]["endpoint"] = f"http://127.0.0.1:{free_port()}"
+    pod.plan["inputs"] = [{"name": "d", "type": "uri_folder", "store": 0, "key": "k", "path": "/millrace/in", "stage": True}]
+    pod.plan["index"] = {"url": f"http://127.0.0.1:{free_port()}/simple/", "ca": None}
+    pod.plan["code"]["requirements"] = ["six @ file:///nothing-1-py3-none-any.whl"]
+    done = pod.begin("stage").wait(20)
+    assert (done.code, done.message["reason"]) == (246, "RequirementsFailed")

@@ -322,7 +322,18 @@ def predict():
     assert ended.code == 0
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"code": {"handler": "a:b", "script": "c"}}', '{"code": 1'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '{"code": {"handler": "a"}, "inputs": [{"name": "x", "type": "uri_file", "stage": true}]}',
+        '{"code": {"handler": "a"}, "limits": {"running": "soon"}}',
+        "",
+        "[]",
+        "{}",
+        '{"code": {"handler": "a:b", "script": "c"}}',
+        '{"code": 1',
+    ],
+)
 def test_a_pod_that_breaks_the_contract_is_a_runtime_error(pod: Pod, bundle: Path, damage: str) -> None:
     main_plan = pod.path("/millrace/pod/plan.json")
     pod.write_plan = lambda: main_plan.write_text(damage)  # type: ignore[method-assign,assignment]
@@ -378,3 +389,13 @@ def test_a_pod_with_main_alone_needs_no_run_volume(pod: Pod, bundle: Path) -> No
     pod.source("def predict(): print('alone')")
     ended = pod.start(bundle).wait()
     assert (ended.code, ended.out, ended.message["reason"]) == (0, "alone\n", "Completed")
+
+
+@pytest.mark.parametrize("key", [None, b"", b"short"])
+def test_a_lock_without_a_key_is_a_pod_that_breaks_the_contract(pod: Pod, run: Run, key: bytes | None) -> None:
+    pod.seal()
+    pod.path("/millrace/run/key").unlink()
+    if key is not None:
+        pod.path("/millrace/run/key").write_bytes(key)
+    ended = run("def predict(): print('ran')")
+    assert (ended.code, ended.out, ended.message["reason"]) == (249, "", "RuntimeError")

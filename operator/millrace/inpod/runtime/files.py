@@ -58,7 +58,7 @@ class Folder:
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):  # Linux and POSIX name the same refusal differently
-            os.rename(name, f".planted-{os.getpid()}-{name}", src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.rename(name, f".planted-{os.urandom(8).hex()}", src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
 
 def read_all(fd: int, limit: int) -> bytes:

@@ -24,9 +24,10 @@ def main() -> int:
     signals = Signals()
     try:
         return _run(signals)
-    except (RuntimeFault, OSError) as error:
-        fault = Verdict(protocol.EXIT_RUNTIME_ERROR, protocol.REASONS[protocol.EXIT_RUNTIME_ERROR], str(error))
-        print(f"[millrace] {error}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not user code's fault
+        told = str(error) if isinstance(error, (RuntimeFault, OSError)) else repr(error)
+        fault = Verdict(protocol.EXIT_RUNTIME_ERROR, protocol.REASONS[protocol.EXIT_RUNTIME_ERROR], told)
+        print(f"[millrace] {told}", file=sys.stderr)
         record.write_termination(fault, "")
         return fault.exit_code
 
@@ -37,6 +38,8 @@ def _run(signals: Signals) -> int:
     _hide()
     lock = _take_lock()
     key = _take_key(run)
+    if lock is not None and key is None:
+        raise RuntimeFault(f"{protocol.MAIN_KEY_FILE} is missing: nothing could be published")
     _make_outputs(plan)
     began = time.time()
     if run is not None:
@@ -103,9 +106,10 @@ def _take_key(run: Folder | None) -> bytes | None:
     from millrace.inpod.runtime.seal import KEY_BYTES
 
     try:
-        return run.take("key", KEY_BYTES) if run else None
+        key = run.take("key", KEY_BYTES) if run else b""
     except FileNotFoundError:
         return None
+    return key if len(key) == KEY_BYTES else None
 
 
 def _make_outputs(plan: plans.Plan) -> None:
