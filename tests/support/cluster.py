@@ -18,10 +18,10 @@ class Refused(Exception):
     """kubectl ended with an error; its text is the message."""
 
 
-def kubectl(*args: str, stdin: str | None = None, seconds: float = 60) -> str:
-    """Runs kubectl and returns what it prints; raises Refused."""
+def kubectl(*args: str, stdin: str | None = None, seconds: float = 60, check: bool = True) -> str:
+    """Runs kubectl and returns what it prints; raises Refused unless a failure is part of the answer."""
     done = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
-    if done.returncode:
+    if done.returncode and check:
         raise Refused(done.stderr.strip() or done.stdout.strip())
     return done.stdout
 

@@ -26,6 +26,7 @@ T = TypeVar("T")
 WRITES = "POST|PUT|PATCH|DELETE"
 FORWARDED = ("Accept", "Authorization", "Content-Type", "User-Agent")
 ANSWERED = ("Content-Type", "Retry-After", "Warning")
+CLOSE_LOOKS = 200  # hundredths of a second that connections may take to close
 LONGEST_LINE = 16 * 1024 * 1024
 
 _RESOURCE = re.compile(
@@ -42,8 +43,7 @@ class Request:
     method: str
     path: str
     query: str
-    body: bytes
-    token: str
+    body: bytes = field(repr=False)
     at: float = field(default_factory=time.monotonic)
     status: int | None = None
     answered: int | None = None  # what the client was told; None: nothing
@@ -369,6 +369,10 @@ class Proxy:
         await self._hang_up()
         await self._runner.cleanup()
         await self._session.close()
+        for _ in range(CLOSE_LOOKS):
+            if len(self._loop._selector.get_map()) <= 1:  # type: ignore[attr-defined] # only the loop's own pipe is left
+                break
+            await asyncio.sleep(0.01)
 
     async def _hang_up(self) -> None:
         if self._site:
@@ -411,8 +415,7 @@ class Proxy:
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         body = await incoming.read()
-        token = incoming.headers.get("Authorization", "")
-        record = Request(incoming.method, incoming.path, incoming.query_string, body, token)
+        record = Request(incoming.method, incoming.path, incoming.query_string, body)
         self.log.append(record)
         exchange = Exchange(self, incoming, record)
         rule = next((rule for rule in list(self._rules) if rule.takes(record)), None)

@@ -1,0 +1,65 @@
+"""The operator as a process of this machine, so that it can be killed with SIGKILL as often as a test likes.
+
+In its pod the kubelet would wait longer after each crash. The installed one is scaled to zero meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.cluster import kubectl
+from support.waiting import wait_for
+
+DEPLOYMENT = ("-n", "millrace-system", "deployment/millrace-operator")
+
+
+class HostOperator:
+    """One operator process at a time, with the installation's own settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self._config, self._log = folder / "config.yaml", folder / "operator.log"
+        settings = kubectl("-n", "millrace-system", "get", "configmap", "-l", "app.kubernetes.io/name=millrace", "-o", CONFIG)
+        self._config.write_text(settings.replace("caBundleFile", "ignoredFile"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; it is at work as soon as it has loaded the state."""
+        env = {**os.environ, "MILLRACE_CONFIG": str(self._config), "MILLRACE_PORT": "0"}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([sys.executable, "-m", "millrace.app"], env=env, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """SIGKILL: it can do nothing about it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def log(self) -> str:
+        """All that it has logged."""
+        return self._log.read_text()
+
+
+CONFIG = r"jsonpath={.items[0].data.config\.yaml}"
+
+
+@contextmanager
+def host_operator(folder: Path) -> Iterator[HostOperator]:
+    """Takes over from the installed operator, and gives back to it."""
+    operator = HostOperator(folder)
+    kubectl("scale", *DEPLOYMENT, "--replicas=0")
+    wait_for("the installed operator is gone", lambda: not kubectl(
+        "-n", "millrace-system", "get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name"
+    ).strip())
+    try:
+        operator.start()
+        yield operator
+    finally:
+        operator.kill()
+        kubectl("scale", *DEPLOYMENT, "--replicas=1")
+        kubectl("rollout", "status", *DEPLOYMENT, "--timeout=60s")
