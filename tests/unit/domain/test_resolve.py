@@ -1,0 +1,216 @@
+"""From a JobRun and what it names to what can be run, or to the obstacle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fixtures.objects import DATA, SETTINGS, function, run, stamp, store
+from millrace.api.datastore import DataStore
+from millrace.api.function import Function
+from millrace.domain.resolve import Obstacle, Resolved, check_function, default_store, resolve, substitute
+
+
+def resolved(spec: dict[str, Any], *stores: DataStore, code: Function | None = None) -> Resolved | Obstacle:
+    return resolve(run(**spec), code or function(), {found.metadata.name: found for found in stores}, SETTINGS)
+
+
+ASSET = {"outputs": [{"name": "scores", "asset": "heart-scores"}]}
+INPUT = {"inputs": [{"name": "data", **DATA}]}
+WAREHOUSE = {"dataStore": {"name": "warehouse", "path": "out"}}
+OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
+    "no function": (resolve(run(), None, {}, SETTINGS), "FunctionNotFound", True, True, "Function heart"),
+    "a Python that is not offered": (
+        resolved({}, code=function(pythonVersion="3.9")),
+        "PythonVersionNotOffered",
+        True,
+        True,
+        "3.9 is not offered here; offered: 3.11, 3.13",
+    ),
+    "a source of many bytes in few characters": (
+        resolved({}, code=function(source={"inline": "ü" * 70_000})),
+        "SourceTooLarge",
+        True,
+        True,
+        "131072 bytes",
+    ),
+    "an input and a parameter of one name": (
+        resolved({**INPUT, "parameters": {"data": 1}}, store()),
+        "ParameterMismatch",
+        False,
+        True,
+        "data",
+    ),
+    "a store that is not there": (resolved(INPUT), "DataStoreNotFound", True, True, "DataStore lake does not exist"),
+    "a store without a probe's answer": (resolved(INPUT, store(ready=None)), "DataStoreNotChecked", True, False, "lake"),
+    "a store being probed": (resolved(INPUT, store(ready="Unknown")), "DataStoreNotChecked", True, False, "lake"),
+    "a store that was changed since": (
+        resolved(INPUT, store(meta={"generation": 2})),
+        "DataStoreNotChecked",
+        True,
+        False,
+        "lake",
+    ),
+    "a store that is not ready": (
+        resolved(INPUT, store(ready="False", reason="BucketNotFound", message="no bucket lake")),
+        "DataStoreNotReady",
+        True,
+        True,
+        "BucketNotFound: no bucket lake",
+    ),
+    "an output's store that is not there": (
+        resolved({"outputs": [{"name": "scores", **WAREHOUSE}]}, store()),
+        "DataStoreNotFound",
+        True,
+        True,
+        "warehouse",
+    ),
+    "an asset without a default store": (
+        resolved(ASSET, store(default=False)),
+        "DefaultStoreNotFound",
+        True,
+        True,
+        'millrace.dev/is-default: "true"',
+    ),
+    "an asset, and the default store is not ready": (
+        resolved(ASSET, store(ready="False", reason="Unreachable")),
+        "DataStoreNotReady",
+        True,
+        True,
+        "Unreachable",
+    ),
+    "logs to archive and no store": (resolved({"logs": "Archive"}), "DefaultStoreNotFound", True, True, "logs: Archive"),
+    "logs to archive, and the store is not ready": (
+        resolved({"logs": "Archive"}, store(ready="False", reason="Unreachable")),
+        "DataStoreNotReady",
+        True,
+        True,
+        "lake",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OBSTACLES)
+def test_obstacles(name: str) -> None:
+    found, reason, heals, known, says = OBSTACLES[name]
+    assert isinstance(found, Obstacle)
+    assert (found.reason, found.heals, found.known) == (reason, heals, known)
+    assert says in found.message
+
+
+def test_a_function_that_no_run_can_start() -> None:
+    found = check_function(function(pythonVersion="3.9"), SETTINGS)
+    assert found
+    assert found.reason == "PythonVersionNotOffered"
+    assert check_function(function(), SETTINGS) is None
+    assert check_function(function(pythonVersion="3.9", image="own:1"), SETTINGS) is None, "an own image has its own Python"
+
+
+def done(spec: dict[str, Any], *stores: DataStore, code: Function | None = None) -> Resolved:
+    found = resolved(spec, *stores, code=code)
+    assert isinstance(found, Resolved), found
+    return found
+
+
+def test_the_default_store_is_the_oldest_that_is_marked() -> None:
+    old = store("old", meta={"creationTimestamp": stamp(-500)})
+    new = store("new", meta={"creationTimestamp": stamp(-100)})
+    other = store("other", default=False, meta={"creationTimestamp": stamp(-900)})
+    stores = {found.metadata.name: found for found in (new, other, old)}
+    assert default_store(stores) == old
+    twin = store("a-twin", meta={"creationTimestamp": stamp(-500)})
+    assert default_store({**stores, "a-twin": twin}) == twin, "the name decides among equals"
+    assert default_store({"other": other}) is None
+    assert not store(meta={"annotations": {"millrace.dev/is-default": "yes"}}).is_default
+
+
+@pytest.mark.parametrize(
+    ("stage", "connected", "staged"),
+    {
+        "Auto from the default store": (None, False, True),
+        "Auto, said so": ("Auto", False, True),
+        "Auto from another store": (None, True, False),
+        "Download from another store": ("Download", True, True),
+        "Never from the default store": ("Never", False, False),
+    }.values(),
+)
+def test_what_is_staged(stage: str | None, connected: bool, staged: bool) -> None:
+    place = WAREHOUSE if connected else DATA
+    spec = {"inputs": [{"name": "data", **place, **({"stage": stage} if stage else {})}]}
+    found = done(spec, store(), store("warehouse", default=False))
+    assert [entry.staged for entry in found.inputs] == [staged]
+
+
+def test_without_a_default_store_auto_stages_nothing() -> None:
+    found = done(INPUT, store(default=False))
+    assert [entry.staged for entry in found.inputs] == [False]
+    assert found.logs_store is None
+    assert found.stores == ()
+
+
+@pytest.mark.parametrize(
+    ("output", "key"),
+    {
+        "an asset": ({"asset": "heart-scores"}, "assets/heart-scores/run-uid/scores.zip"),
+        "an asset that is not zipped": ({"asset": "heart", "archive": "None"}, "assets/heart/run-uid/scores/"),
+        "a path": ({"dataStore": {"name": "lake", "path": "out/daily"}}, "out/daily/scores.zip"),
+        "a path with a slash at its end": ({"dataStore": {"name": "lake", "path": "out/"}}, "out/scores.zip"),
+        "a path that is not zipped": ({"dataStore": {"name": "lake", "path": "out"}, "archive": "None"}, "out/scores/"),
+        "run, date and time": (
+            {"dataStore": {"name": "lake", "path": "{date}/{time}/{run}/{run}-{other}"}},
+            "2026-01-31/080000/score/score-{other}/scores.zip",
+        ),
+    }.values(),
+)
+def test_keys(output: dict[str, Any], key: str) -> None:
+    found = done({"outputs": [{"name": "scores", **output}]}, store())
+    assert [entry.key for entry in found.outputs] == [key]
+
+
+def test_substitution_is_of_the_run_not_of_the_clock() -> None:
+    later = run(meta={"creationTimestamp": "2026-12-31T23:59:59Z"})
+    assert substitute("{date}T{time}", later) == "2026-12-31T235959"
+
+
+@pytest.mark.parametrize(
+    ("spec", "stores", "logs"),
+    {
+        "nothing asked for": ({}, ["lake"], None),
+        "inputs": (INPUT, ["lake"], "lake"),
+        "outputs": (ASSET, ["lake"], "lake"),
+        "asked not to": ({**INPUT, "logs": "None"}, ["lake"], None),
+        "asked to": ({"logs": "Archive"}, ["lake"], "lake"),
+        "no default store, an output": ({"outputs": [{"name": "scores", **WAREHOUSE}]}, [], "warehouse"),
+        "a default store and an output elsewhere": ({"outputs": [{"name": "scores", **WAREHOUSE}]}, ["lake"], "lake"),
+    }.values(),
+)
+def test_where_logs_go(spec: dict[str, Any], stores: list[str], logs: str | None) -> None:
+    found = done(spec, *(store(name) for name in stores), store("warehouse", default=False))
+    assert (found.logs_store.metadata.name if found.logs_store else None) == logs
+
+
+def test_the_store_of_the_first_output_comes_first() -> None:
+    """It holds the commit record."""
+    spec = {**INPUT, "outputs": [{"name": "scores", **WAREHOUSE}, {"name": "model", "asset": "heart"}]}
+    found = done(spec, store(), store("warehouse", default=False))
+    assert [entry.metadata.name for entry in found.stores] == ["warehouse", "lake"]
+
+
+def test_an_output_with_href_is_the_scripts_affair() -> None:
+    found = done({"outputs": [{"name": "scores", "href": "s3://elsewhere/x"}]}, store())
+    assert found.outputs == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "image", "ours"),
+    {
+        "nothing said": ({}, "registry.test/runtime-3.13:1", True),
+        "a Python version": ({"pythonVersion": "3.11"}, "registry.test/runtime-3.11:1", True),
+        "a base image": ({"baseImage": "base:1"}, "base:1", False),
+        "an image": ({"image": "own:1"}, "own:1", False),
+    }.values(),
+)
+def test_images(spec: dict[str, Any], image: str, ours: bool) -> None:
+    found = done({}, code=function(**spec))
+    assert (found.image, found.image_is_ours) == (image, ours)
