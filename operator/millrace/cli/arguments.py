@@ -57,7 +57,7 @@ def _no_place(option: str, text: str, value: str) -> NoReturn:
     if re.match(r"[a-z0-9]+://", value):
         hint = f"make a DataStore for it (kubectl explain datastore.spec.s3) and name it as {PLACE}"
         raise Refused(f"{option} {text}: an address is not taken here yet", hint)
-    if re.fullmatch(r"(azureml:/?)?[^/]+[@:][^/]+", value):
+    if re.fullmatch(r"(azureml:/?)?[^/\\]+[@:][^/\\]+", value):
         raise Refused(f"{option} {text}: data assets are not taken here yet", f"name the place in a store: {PLACE}")
     if option == "--input":
         raise Refused(

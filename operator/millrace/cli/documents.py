@@ -24,11 +24,17 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = key_node.value
-            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+            key, tag = key_node.value, key_node.tag.rpartition(":")[2]
+            problem = None
+            if key in seen and tag != "merge":
+                problem = f"the key {key!r} is there twice"
+            elif tag == "bool":  # for kubectl too: parameters: {n: 3} has a parameter `false`
+                problem = f'the key {key} means true or false in YAML; write it in quotes: "{key}"'
+            if problem:
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+        found = super().construct_mapping(node, deep=deep)
+        return {key if isinstance(key, str) else str(key): value for key, value in found.items()}
 
 
 def _boolean(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
@@ -48,6 +54,7 @@ def _number(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return found
 
 
+_WORDS: list[re.Pattern[str]] = []  # that mean something else than text
 for _tag, _pattern, _first, _make in (
     (
         "bool",
@@ -55,7 +62,7 @@ for _tag, _pattern, _first, _make in (
         "yYtToOnNfF",
         _boolean,
     ),
-    ("int", r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)", "-+0123456789", _integer),
+    ("int", r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)", "-+0123456789", _integer),
     (
         "float",
         r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
@@ -64,6 +71,7 @@ for _tag, _pattern, _first, _make in (
     ),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list(_first))
+    _WORDS.append(re.compile(_pattern))
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _make)
 
 
@@ -138,7 +146,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "'" if any(word.fullmatch(text) for word in _WORDS) else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)

@@ -18,7 +18,7 @@ from millrace.cli.progress import Line, clock
 
 STYLES = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
 # What a text from elsewhere may not do to somebody's terminal: titles, cursor moves, resets. Tabs stay, in logs colours too.
-_SEQUENCES = r"\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b\[[0-9;?]*[A-Za-ln-z]|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]"
+_SEQUENCES = r"\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b\[[0-9;?]*[A-Za-ln-z]|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]"
 _LOG_CONTROL = re.compile(_SEQUENCES + r"|\x1b(?!\[[0-9;]*m)")
 _CONTROL = re.compile(_SEQUENCES + r"|\x1b(\[[0-9;]*m)?")
 

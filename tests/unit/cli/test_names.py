@@ -1,0 +1,43 @@
+"""Names that are chosen and names that are typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from millrace.cli.names import dns_name, fresh, run_name, similar
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "expected"),
+    [
+        ("a", [], "a"),
+        ("a", ["b", "a-2"], "a"),
+        ("a", ["a"], "a-2"),
+        ("a", ["a", "a-2"], "a-3"),
+        ("a", ["a", "a-7"], "a-8"),  # what was deleted does not come back
+        ("a", ["a", "a-x", "a-2-3", "aa-9"], "a-2"),
+        ("a-2", ["a-2"], "a-2-2"),
+        ("a.b", ["a.b", "axb-5"], "a.b-2"),
+        ("x" * 253, ["x" * 253], "x" * 251 + "-2"),
+    ],
+)
+def test_a_name_that_exists_gets_the_next_number(name: str, taken: list[str], expected: str) -> None:
+    assert fresh(name, taken) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "jr/a", "jobrun/a", "jobruns/a", "jobrun.millrace.dev/a", " a "])
+def test_a_run_is_named_as_kubectl_prints_it(text: str) -> None:
+    assert run_name(text) == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("train_model", "train-model"), ("My Script (2)", "my-script-2"), ("-x-", "x"), ("é", ""), ("a" * 300, "a" * 200)],
+)
+def test_a_file_gives_a_name(text: str, expected: str) -> None:
+    assert dns_name(text) == expected
+
+
+def test_the_name_that_was_meant() -> None:
+    assert similar("scor-1", ["heart-1", "score-1"]) == "score-1"
+    assert similar("zzz", ["heart-1"]) is None
