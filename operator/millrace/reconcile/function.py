@@ -14,6 +14,9 @@ from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Plan
 from millrace.reconcile.status import conditions_patch, patch
 
 
+SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
+
+
 @dataclass(frozen=True)
 class FunctionSnapshot:
     """A Function, the revisions that exist (name to UID), and those that unfinished runs name."""
@@ -43,12 +46,13 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
             actions.append(Create(wanted))
         mark = Mark("Ready", status=True, reason="Valid", message="")
         status["revision"] = current
-    actions += [
+    superseded = [
         Delete("ConfigMap", meta.namespace, name, uid)
         for name, uid in sorted(s.revisions.items())
         if name != current and name not in s.in_use
     ]
     status["conditions"] = conditions_patch(function.status.conditions, [mark], now=s.now, generation=meta.generation)
     if write := patch("Function", meta, function.status.dump(), status):
-        actions.append(write)
-    return Plan(tuple(actions))
+        # A run may be about to start with what was current a moment ago.
+        return Plan((*actions, write), again=SUPERSEDED_SECONDS if superseded else None)
+    return Plan((*actions, *superseded))

@@ -23,6 +23,7 @@ from millrace.runtime.store import Key, Object, Store, controller_uid
 log = structlog.get_logger()
 
 WORKERS = 16
+TIDY_SECONDS = 60  # until a Function is looked at after a run of it has ended
 AWAY_SECONDS = 0.5  # between two looks at an API server that is away
 OWN_KINDS = {"Function", "DataStore", "JobRun"}
 SHARED_KINDS = {"Function", "DataStore"}  # runs wait for them
@@ -150,12 +151,19 @@ class Controller:
             plan = self._decide(key)
             if not await self._executor.execute(plan):
                 break
-        _count_finished(plan)
         if key.kind in SHARED_KINDS and any(isinstance(action, PatchStatus) for action in plan.actions):
             # The answer to our write is in the store already, so its watch event will say nothing new.
             self._enqueue_runs(key.namespace)
+        if _count_finished(plan):
+            self._may_tidy(key)
         if plan.again is not None:
             self.queue.add_after(key, plan.again)
+
+    def _may_tidy(self, key: Key) -> None:
+        """A run is over: its Function may have a revision that nobody needs any more. There is no hurry."""
+        run = self.store.get(key)
+        if run is not None:
+            self.queue.add_after(Key("Function", key.namespace, run["spec"]["functionRef"]["name"]), TIDY_SECONDS)
 
     def _decide(self, key: Key) -> Plan:
         now = datetime.now(UTC)
@@ -173,7 +181,8 @@ class Controller:
                 return reconcile_datastore(datastore) if datastore else NOTHING
 
 
-def _count_finished(plan: Plan) -> None:
-    for action in plan.actions:
-        if isinstance(action, PatchStatus) and action.kind == "JobRun" and "duration" in action.status:
-            metrics.RUNS_FINISHED.labels(action.status["phase"], action.status.get("reason") or "").inc()
+def _count_finished(plan: Plan) -> bool:
+    ends = [a.status for a in plan.actions if isinstance(a, PatchStatus) and a.kind == "JobRun" and "duration" in a.status]
+    for status in ends:
+        metrics.RUNS_FINISHED.labels(status["phase"], status.get("reason") or "").inc()
+    return bool(ends)

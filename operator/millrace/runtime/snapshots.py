@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
@@ -29,6 +31,14 @@ def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
     return max(pods, key=lambda pod: (pod.created, pod.name), default=None)
 
 
+def _datastore(obj: Object) -> DataStore | None:
+    """A DataStore; None for one that was stored before its schema was narrowed: it stops only the runs that name it."""
+    try:
+        return DataStore.model_validate(obj)
+    except ValidationError:
+        return None
+
+
 def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[PodFacts, ...]:
     """Pods of the run whose Job is gone; looked for only where the Job that the status names is not there."""
     if run.status.job_name is None or any(job.name == run.status.job_name for job in jobs):
@@ -48,7 +58,7 @@ def run_snapshot(
         return None
     run = JobRun.model_validate(found)
     function = store.get(Key("Function", key.namespace, run.spec.function_ref.name))
-    stores = [DataStore.model_validate(store_object) for store_object in store.within("DataStore", key.namespace)]
+    stores = [datastore for obj in store.within("DataStore", key.namespace) if (datastore := _datastore(obj))]
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
     return RunSnapshot(
@@ -82,6 +92,7 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
         for run in store.within("JobRun", key.namespace)
         if not is_terminal(run) and run["spec"]["functionRef"]["name"] == key.name
     }
+    in_use |= {job.revision or "" for job in map(read_job, store.within("Job", key.namespace)) if not job.over}
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
 
 

@@ -33,6 +33,11 @@ CASES: dict[str, tuple[FunctionSnapshot, str | None, tuple[str, ...]]] = {
         None,
         (),
     ),
+    "a new revision, and a run may be about to start with the old one": (
+        seen(revisions={"heart-old": "uid-0"}),
+        "Valid",
+        (f"Create ConfigMap {REVISION}",),
+    ),
     "a Python that is not offered": (seen(function(pythonVersion="3.9")), "PythonVersionNotOffered", ()),
     "being deleted": (seen(function(meta={"deletionTimestamp": stamp(0)})), None, ()),
 }
@@ -51,3 +56,7 @@ def test_what_is_done(name: str) -> None:
         assert ready["reason"] == reason
         assert ready["status"] == str(reason == "Valid")
         assert ("revision" in status) == (reason == "Valid")
+
+
+def test_a_superseded_revision_is_looked_at_again() -> None:
+    assert reconcile_function(seen(revisions={"heart-old": "uid-0"})).again == 60
