@@ -19,6 +19,7 @@ class Kind(NamedTuple):
     plural: str
     short: str
     columns: tuple[tuple[str, str, str], ...]  # name, type, JSON path
+    wide: tuple[tuple[str, str, str], ...] = ()  # those of `kubectl get -o wide`
 
     @property
     def name(self) -> str:
@@ -69,6 +70,11 @@ KINDS = (
             ("Reason", "string", ".status.reason"),
             ("Duration", "string", ".status.duration"),
             AGE,
+        ),
+        (
+            ("Attempt", "integer", ".status.attempt"),
+            ("Revision", "string", ".status.functionRevision"),
+            ("Description", "string", ".spec.description"),
         ),
     ),
 )
@@ -157,7 +163,9 @@ def definition(kind: Kind) -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": column_type, "jsonPath": path} for name, column_type, path in kind.columns
+                        {"name": name, "type": column_type, "jsonPath": path, **priority}
+                        for columns, priority in ((kind.columns, {}), (kind.wide, {"priority": 1}))
+                        for name, column_type, path in columns
                     ],
                     "schema": {"openAPIV3Schema": schema_of(kind.model)},
                 }
