@@ -25,7 +25,8 @@ from millrace.inpod.runtime.seal import KEY_BYTES, RECORD_LIMIT, unseal
 POLL_SECONDS = 0.02
 NEVER_STARTED_SECONDS = 2.0  # after SIGTERM; main gets it at the same time, and is there by then or never
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # before a crashed worker is started again
-LATE_SECONDS = 15.0  # the worker gives up by itself at the deadline, and aborts its uploads meanwhile
+LATE_SECONDS = 30.0  # after the deadline the worker itself gives up: it aborts its uploads and archives the logs
+WORD_SECONDS = 2.0  # before the end of the grace period, to say how far it came
 LOOK_SECONDS = 5.0  # between looks at the clock, which SIGTERM may have moved
 BUG = 70  # exit code of a worker that met an exception nobody expects
 BUGS_ALLOWED = 3
@@ -147,7 +148,7 @@ class Supervisor:
             pass  # it died while it waited; its status says so
         os.close(self._order)
         while True:
-            seconds = self._end(end) + LATE_SECONDS - time.monotonic()
+            seconds = self._kill_at(end) - time.monotonic()
             if seconds <= 0:
                 os.kill(self._pid, signal.SIGKILL)
             pid, status = os.waitpid(self._pid, 0 if seconds <= 0 else os.WNOHANG)
@@ -156,10 +157,14 @@ class Supervisor:
             signal.sigtimedwait([signal.SIGCHLD], min(seconds, LOOK_SECONDS))
 
     def _end(self, end: float) -> float:
-        """The deadline; after SIGTERM also that of the pod's grace period."""
+        """The deadline; after SIGTERM also that of the pod's grace period, which the worker does not know."""
         if self.terminated is None:
             return end
-        return min(end, self.terminated + protocol.GRACE_UPLOAD_SECONDS)
+        grace = protocol.STOP_SECONDS + min(limit(self._plan, "uploading"), protocol.GRACE_UPLOAD_SECONDS)
+        return min(end, self.terminated + grace - WORD_SECONDS)
+
+    def _kill_at(self, end: float) -> float:
+        return end + LATE_SECONDS if self.terminated is None else min(end + LATE_SECONDS, self._end(end))
 
 
 def _work(plan: Json, order: int) -> None:

@@ -30,12 +30,12 @@ def redact(text: str) -> str:
 
 
 class Log:
-    """Lines with the time, on stdout and in a file. Safe from several threads."""
+    """Lines with the time, on stdout and at the end of a file. Safe from several threads."""
 
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd: int | None = os.open(path, flags, 0o644)
         except OSError:
             self._fd = None  # a full or missing volume: stdout has it all

@@ -107,6 +107,32 @@ class Done(NamedTuple):
     message: Json
 
 
+class MemoryGroup:
+    """A control group with a limit, as the kubelet makes one for a container. OSError where none can be made."""
+
+    def __init__(self, megabytes: int) -> None:
+        version_1 = Path("/sys/fs/cgroup/memory")
+        self.path = (version_1 if version_1.is_dir() else Path("/sys/fs/cgroup")) / f"inpod-{os.getpid()}-{megabytes}"
+        self.path.mkdir()
+        limit = "memory.limit_in_bytes" if version_1.is_dir() else "memory.max"
+        (self.path / limit).write_text(str(megabytes << 20))
+        self.mount = "/sys/fs/cgroup/memory" if version_1.is_dir() else "/sys/fs/cgroup"  # as the container sees it
+
+    def prefix(self) -> list[str]:
+        """Command that puts what follows into the group."""
+        return ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh"]
+
+    def kills(self) -> int:
+        name = "memory.oom_control" if self.mount.endswith("memory") else "memory.events"
+        return next(
+            int(line.split()[1]) for line in (self.path / name).read_text().splitlines() if line.startswith("oom_kill ")
+        )
+
+    def end(self) -> None:
+        until(lambda: not (self.path / "cgroup.procs").read_text(), "an empty group")
+        self.path.rmdir()
+
+
 class Pod:
     """The folders of a pod, its plan, and ways to start its containers."""
 
@@ -156,7 +182,9 @@ class Pod:
             self.path(path).chmod(0o666)
         return key
 
-    def start(self, bundle: Path, *, python: str = sys.executable, contained: bool = False) -> Main:
+    def start(
+        self, bundle: Path, *, python: str = sys.executable, contained: bool = False, group: MemoryGroup | None = None
+    ) -> Main:
         """main; contained: as process 1 of a PID namespace, as a plain user, with `ctl` read-only."""
         self.write_plan()
         command = [python, "-I", "-S", str(bundle / "__main__.py")]
@@ -167,15 +195,19 @@ class Pod:
             isolated = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
             command = [*isolated, "sh", "-c", script, "sh", SYSTEM_PYTHON, *command[1:]]
         env = {"PATH": os.environ["PATH"], "MILLRACE_ROOT": str(self.root), **self.environment}
+        if group:
+            self.path(group.mount).parent.mkdir(parents=True)
+            self.path(group.mount).symlink_to(group.path)
+            command = [*group.prefix(), *command]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
         main = Main(self, process, nested=contained)
         self._started.append(main)
         return main
 
-    def begin(self, name: str, **more: str) -> Program:
+    def begin(self, name: str, group: MemoryGroup | None = None, **more: str) -> Program:
         """stage, collect or probe."""
         self.write_plan()
-        command = [sys.executable, "-m", "millrace.inpod", name]
+        command = [*(group.prefix() if group else []), sys.executable, "-m", "millrace.inpod", name]
         env = {"PATH": os.environ["PATH"], "MILLRACE_ROOT": str(self.root), **self.credentials, **more}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
         program = Program(self, name, process)

@@ -186,7 +186,7 @@ def test_a_store_that_never_answers_is_an_upload_failed(pod: Pod, stored: Bucket
     collect = pod.begin("collect")
     assert run("def predict(): pass").code == 0
     done = collect.wait()
-    assert (done.code, done.message["reason"]) == (242, "UploadFailed")
+    assert (done.code, done.message["reason"]) == (242, "UploadFailed"), done.out
     assert "Unreachable" in done.message["message"] or "Timeout" in done.message["message"]
 
 
@@ -351,3 +351,33 @@ def test_requirements_that_fail_do_not_wait_for_inputs(pod: Pod, stored: Bucket)
     pod.plan["code"]["requirements"] = ["six @ file:///nothing-1-py3-none-any.whl"]
     done = pod.begin("stage").wait(20)
     assert (done.code, done.message["reason"]) == (246, "RequirementsFailed")
+
+
+def test_a_stop_bounds_the_upload_by_the_pods_grace(pod: Pod, stored: Bucket, bundle: Path) -> None:
+    pod.plan["limits"]["uploading"] = 1
+    pod.output(when="Always")
+    pod.seal()
+    pod.source("import time\ndef predict():\n    print('ready')\n    time.sleep(60)")
+    collect = pod.begin("collect", MILLRACE_FAILPOINT="upload-recorded=sleep:60")
+    main = pod.start(bundle)
+    main.until_log("ready")
+    until(lambda: pod.path("/tmp/collect.log").exists(), "the worker")
+    began = time.monotonic()
+    collect.process.send_signal(signal.SIGTERM)
+    main.signal(signal.SIGTERM)
+    assert main.wait().code == 244
+    done = collect.wait()
+    assert (done.code, done.message["reason"]) == (242, "UploadFailed")
+    assert time.monotonic() - began < 15 + 1  # the grace period of this pod
+
+
+def test_all_workers_of_a_run_write_one_log(pod: Pod, stored: Bucket, run: Run) -> None:
+    with_logs(pod)
+    pod.seal()
+    collect = pod.begin("collect")
+    until(lambda: pod.path("/tmp/collect.log").exists(), "the worker")
+    pod.path("/tmp/collect.log").write_text("of the first\n")
+    os.kill(worker_of(collect.process.pid), signal.SIGKILL)
+    assert run("def predict(): pass").code == 0
+    assert collect.wait().code == 0
+    assert stored.get("logs/score/1/collect.log").startswith(b"of the first\n")
