@@ -1,0 +1,219 @@
+"""Whole objects, compared with files. README.md tells how they are rewritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fixtures.objects import DATA, SETTINGS, function, metadata, run, store
+from millrace import protocol as p
+from millrace.api.crd import KINDS, definition
+from millrace.api.datastore import DataStore
+from millrace.api.function import Function
+from millrace.build.job import next_job, probe_job, run_job
+from millrace.build.pod import compact
+from millrace.build.revision import authorities, revision
+from millrace.domain.resolve import Resolved, resolve
+
+Object = dict[str, Any]
+HERE = Path(__file__).resolve().parent
+SECRET = {"credentials": {"secretRef": {"name": "lake-keys"}}}
+LAKE = store(**SECRET)
+WAREHOUSE = store(
+    "warehouse",
+    default=False,
+    s3={"bucket": "warehouse", "prefix": "team", "region": "eu-west-1", "pathStyle": False, "endpoint": "https://s3.test"},
+    credentials={"secretRef": {"name": "keys"}, "keys": {"accessKey": "id", "secretKey": "secret"}},
+    caBundleRef={"configMap": "ca", "key": "bundle.pem"},
+)
+ARCHIVE = store("archive", default=False, caBundleRef={"configMap": "archive-ca"})
+AUTHORITIES = SETTINGS.model_copy(
+    update={
+        "ca_bundle_file": "/etc/millrace/ca.crt",
+        "index_url": "https://index.test/simple",
+        "image_pull_secrets": ["pull"],
+        "stage_resources": {"requests": {"cpu": "100m"}},
+        "collect_resources": {"limits": {"memory": "96Mi"}},
+    }
+)
+EVERYTHING: Object = {
+    "description": "all that is passed through",
+    "parameters": {"threshold": 0.5, "text": 'ü"$(HOME)', "list": [1, None, {"a": True}]},
+    "inputData": [{"fields": ["a", "b"], "values": [[1, "x"], [2, None]]}],
+    "environmentVariables": {"COST": "$5 $(A) $$", "EMPTY": ""},
+    "env": [
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}},
+        {"name": "PRICE", "value": "$1"},
+    ],
+    "resources": {"limits": {"memory": "1Gi", "nvidia.com/gpu": 1}},
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "priorityClassName": "high",
+    "runtimeClassName": "kata",
+    "serviceAccountName": "runner",
+    "imagePullSecrets": [{"name": "own"}],
+    "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}],
+    "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+    "podSecurityContext": {"runAsUser": 1000, "supplementalGroups": [7]},
+    "scratch": {"size": "10Gi"},
+    "timeouts": {"scheduling": "10m", "staging": "1h", "running": "2h", "uploading": "5m"},
+    "retries": 3,
+}
+
+
+def resolved(spec: Object, *stores: DataStore, code: Function | None = None, settings: Any = SETTINGS) -> Resolved:
+    found = resolve(run(**spec), code or function(), {s.metadata.name: s for s in stores}, settings)
+    assert isinstance(found, Resolved), found
+    return found
+
+
+def job(
+    spec: Object, *stores: DataStore, code: Function | None = None, settings: Any = SETTINGS, attempt: int = 1
+) -> Object:
+    return run_job(resolved(spec, *stores, code=code, settings=settings), settings, attempt)
+
+
+def as_stored(manifest: Object) -> Object:
+    """A Job as the API server gives it back: with defaults and labels of its own, and ended by us."""
+    found: Object = json.loads(json.dumps(manifest))
+    found["metadata"] |= {"uid": "job-1", "resourceVersion": "7", "creationTimestamp": "2026-01-31T08:00:00Z"}
+    found["metadata"]["annotations"]["millrace.dev/ended"] = "Cancelled: why"
+    found["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "score"
+    found["spec"] |= {"suspend": True, "completions": 1, "parallelism": 1, "selector": {"matchLabels": {"uid": "job-1"}}}
+    found["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = "job-1"
+    found["status"] = {"failed": 1}
+    return found
+
+
+DATA_RUN: Object = {
+    "inputs": [{"name": "data", **DATA, "glob": "*.csv"}],
+    "outputs": [{"name": "scores", "dataStore": {"name": "lake", "path": "out/{run}/{date}"}}],
+}
+TWO_STORES: Object = {
+    "inputs": [
+        {"name": "data", **DATA},
+        {
+            "name": "labels",
+            "dataStore": {"name": "warehouse", "path": "labels.csv"},
+            "type": "uri_file",
+            "stage": "Download",
+        },
+        {"name": "raw", "dataStore": {"name": "archive", "path": "raw"}, "optional": True},
+    ],
+    "outputs": [
+        {"name": "scores", "dataStore": {"name": "warehouse", "path": "scores"}, "archive": "None", "when": "Always"},
+        {"name": "model", "asset": "heart-model"},
+        {"name": "report", "href": "s3://elsewhere/report"},
+    ],
+}
+
+GOLDEN: dict[str, Callable[[], Object]] = {
+    "job-without-data": lambda: job({}),
+    "job-with-data-and-logs": lambda: job(DATA_RUN, LAKE),
+    "job-with-two-stores-and-authorities": lambda: job(TWO_STORES, LAKE, WAREHOUSE, ARCHIVE),
+    "job-on-a-base-image": lambda: job({}, code=function(baseImage="base:1")),
+    "job-on-an-own-image": lambda: job({}, code=function(image="own@sha256:0", pythonVersion="3.9")),
+    "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),
+    "job-with-everything-passed-through": lambda: job(EVERYTHING, settings=AUTHORITIES),
+    "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
+    "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
+    "job-without-a-user": lambda: job({}, settings=SETTINGS.model_copy(update={"run_as_user": None})),
+    "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2),
+    "probe": lambda: probe_job(LAKE, SETTINGS),
+    "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),
+    "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),
+    "authorities": lambda: authorities("tenant", "-----BEGIN CERTIFICATE-----\n"),
+}
+
+
+def readable(found: Object) -> Object:
+    """The annotations that are JSON texts as objects, after a look at the texts."""
+    found = json.loads(json.dumps(found))
+    template = (found.get("spec") or {}).get("template") or {}
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    for name in (p.PLAN_ANNOTATION, p.PAYLOAD_ANNOTATION):
+        if name in annotations:
+            text = annotations[name]
+            annotations[name] = json.loads(text)
+            assert compact(annotations[name]) == text
+    return found
+
+
+class Dumper(yaml.SafeDumper):
+    """Without anchors; texts of several lines as blocks."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+Dumper.add_representer(str, _text)
+
+
+def compare(name: str, found: object, *, update: bool) -> None:
+    path = HERE / f"{name}.yaml"
+    text = yaml.dump(found, Dumper=Dumper, sort_keys=False, width=140, allow_unicode=True)
+    if update:
+        path.write_text(text)
+    assert yaml.safe_load(path.read_text()) == yaml.safe_load(text), f"{path.name} differs; see tests/golden/README.md"
+    assert path.read_text() == text, f"the order of fields in {path.name} differs"
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_manifests(name: str, request: pytest.FixtureRequest) -> None:
+    compare(name, readable(GOLDEN[name]()), update=bool(request.config.getoption("--update-golden")))
+
+
+RULES = (
+    "x-kubernetes-validations",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields",
+    "required",
+    "pattern",
+    "enum",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "maxProperties",
+)
+
+
+def rules(schema: Object, path: str) -> Iterator[tuple[str, Object]]:
+    found = {key: schema[key] for key in RULES if key in schema}
+    if found:
+        yield path, found
+    for name, part in (schema.get("properties") or {}).items():
+        yield from rules(part, f"{path}.{name}")
+    if "items" in schema:
+        yield from rules(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from rules(schema["additionalProperties"], f"{path}{{}}")
+
+
+def test_rules_of_the_crds(request: pytest.FixtureRequest) -> None:
+    found = {}
+    for kind in KINDS:
+        [version] = definition(kind)["spec"]["versions"]
+        found[kind.name] = dict(rules(version["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec"))
+    compare("rules", found, update=bool(request.config.getoption("--update-golden")))
+
+
+def test_every_file_has_its_test() -> None:
+    assert {path.stem for path in HERE.glob("*.yaml")} == {*GOLDEN, "rules"}
+
+
+def test_names_of_objects_stay_those_of_the_fixtures() -> None:
+    assert metadata("score", "run-uid")["namespace"] == "tenant"
