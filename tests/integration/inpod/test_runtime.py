@@ -133,6 +133,13 @@ def test_a_handler_that_is_not_there_is_named_with_those_that_are(pod: Pod, run:
     assert said in ended.message["message"]
 
 
+def test_a_script_that_is_not_there_is_named_with_what_is(pod: Pod, run: Run) -> None:
+    pod.plan["code"] = {"script": "run.py", "source": "/millrace/source"}
+    ended = run("print('ran')")
+    assert (ended.code, ended.out, ended.message["reason"]) == (240, "", "HandlerNotFound")
+    assert ended.message["message"] == "no script run.py: the source has main.py"
+
+
 def test_a_module_that_imports_what_is_not_there_is_a_user_error(run: Run) -> None:
     ended = run("import not_installed")
     assert (ended.code, ended.message["reason"]) == (1, "UserError")

@@ -45,6 +45,17 @@ class Plan:
         """The inputs that stage has put into the input folder."""
         return [item for item in self.inputs if item.get("stage")]
 
+    def missing_script(self) -> str | None:
+        """Why the script cannot be run: it is not there. None when it is, and for a handler."""
+        folder = self.source or "."
+        if not self.script or os.path.isfile(os.path.join(folder, self.script)):
+            return None
+        try:
+            names = sorted(name for name in os.listdir(folder) if not name.startswith(".."))  # a ConfigMap's own links
+        except OSError as error:
+            return f"no script {self.script}: the source cannot be listed: {error}"
+        return f"no script {self.script}: the source has {', '.join(names[:20]) or 'nothing'}"
+
     @property
     def output_folders(self) -> list[str]:
         """The folders of the outputs as this process reaches them."""

@@ -26,10 +26,14 @@ def main() -> int:
         return _run(signals)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not user code's fault
         told = str(error) if isinstance(error, (RuntimeFault, OSError)) else repr(error)
-        fault = Verdict(protocol.EXIT_RUNTIME_ERROR, protocol.REASONS[protocol.EXIT_RUNTIME_ERROR], told)
-        print(f"[millrace] {told}", file=sys.stderr)
+        fault = _own(protocol.EXIT_RUNTIME_ERROR, told)
         record.write_termination(fault, "")
         return fault.exit_code
+
+
+def _own(exit_code: int, message: str) -> Verdict:
+    print(f"[millrace] {message}", file=sys.stderr)
+    return Verdict(exit_code, protocol.REASONS[exit_code], message)
 
 
 def _run(signals: Signals) -> int:
@@ -44,9 +48,12 @@ def _run(signals: Signals) -> int:
     began = time.time()
     if run is not None:
         run.write("started", record.timestamp(began).encode())
+    missing = plan.missing_script()
+    tail = ""
     if signals.stops:
-        verdict = Verdict(protocol.EXIT_TERMINATED, protocol.REASONS[protocol.EXIT_TERMINATED], "stopped before user code")
-        tail = ""
+        verdict = _own(protocol.EXIT_TERMINATED, "stopped before user code")
+    elif missing:
+        verdict = _own(protocol.EXIT_HANDLER_NOT_FOUND, missing)
     else:
         verdict, tail = _child(plan, run, signals)
     verdict = record.write(verdict, tail, began, run, key)
