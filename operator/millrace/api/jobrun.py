@@ -27,6 +27,7 @@ from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 VALUE_LIMIT = 32_000  # the kernel takes 131,071 bytes for one string of the environment, four bytes a character at most
+Value = Annotated[str, Field(max_length=VALUE_LIMIT, pattern=r"^[^\x00]*$")]  # NUL ends strings there
 
 
 def _reserved(name: str) -> str:
@@ -124,10 +125,13 @@ class InputData(Model):
 class EnvVar(Model):
     """A variable as in a pod: name and value, or valueFrom (passed through)."""
 
-    model_config = validated(rule(f"!({_reserved('self.name')})", "'reserved for millrace: ' + self.name"))
+    model_config = validated(
+        rule(f"!({_reserved('self.name')})", "'reserved for millrace: ' + self.name"),
+        rule("!(has(self.value) && has(self.valueFrom))", "value and valueFrom exclude each other"),
+    )
 
     name: Annotated[str, Field(pattern=VARIABLE, max_length=256)]
-    value: Annotated[str, Field(max_length=VALUE_LIMIT)] | None = None
+    value: Value | None = None
     value_from: Opaque | None = None
 
 
@@ -174,7 +178,7 @@ class JobRunSpec(Model):
         ),
     ] = []
     environment_variables: Annotated[
-        dict[str, Annotated[str, Field(max_length=VALUE_LIMIT)]],
+        dict[str, Value],
         Field(
             max_length=256,
             json_schema_extra={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.conditions import find
 from millrace.domain.names import revision_name
 from millrace.domain.settings import DEFAULT_PYTHON, Settings
+from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
 
 class Obstacle(NamedTuple):
@@ -102,6 +104,19 @@ def _check_store(name: str, stores: Mapping[str, DataStore]) -> Obstacle | None:
     return None
 
 
+def _check_mounts(run: JobRun) -> Obstacle | None:
+    """The user's volumes may stand beside ours, not in their place: main must not reach the seal or change the lock."""
+    volumes = {volume.get("name") for volume in run.spec.volumes}
+    for mount in run.spec.volume_mounts:
+        name, path = mount.get("name"), posixpath.normpath(str(mount.get("mountPath")))
+        if name not in volumes:
+            return Obstacle("InvalidPodTemplate", f"volumeMounts: {name} is not a name under volumes", heals=False)
+        for ours in (ROOT, IMAGE_RUNTIME_DIR):
+            if f"{path}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{path}/"):
+                return Obstacle("InvalidPodTemplate", f"volumeMounts: {path} is millrace's own place", heals=False)
+    return None
+
+
 def substitute(path: str, run: JobRun) -> str:
     """Replaces {run}, {date} and {time} (of the run's creation, UTC) in a path."""
     created = run.metadata.creation_timestamp  # 2026-01-31T08:30:00Z
@@ -140,6 +155,8 @@ def resolve(
     if shared:
         names = ", ".join(sorted(shared))
         return Obstacle("ParameterMismatch", f"both an input and a parameter are named {names}", heals=False)
+    if obstacle := _check_mounts(run):
+        return obstacle
     default = default_store(stores)
     needs_default = any(output.asset for output in run.spec.outputs)
     if default is None and needs_default:

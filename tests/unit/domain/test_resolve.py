@@ -42,6 +42,23 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
         True,
         "data",
     ),
+    "a mount of one of our volumes": (
+        resolved({"volumeMounts": [{"name": "seal", "mountPath": "/x"}]}),
+        "InvalidPodTemplate",
+        False,
+        True,
+        "seal is not a name under volumes",
+    ),
+    **{
+        f"a mount at {path}": (
+            resolved({"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": path}]}),
+            "InvalidPodTemplate",
+            False,
+            True,
+            "millrace's own",
+        )
+        for path in ("/millrace", "/millrace/ctl/", "/a/../millrace/run", "/opt", "/opt/millrace/runtime/x")
+    },
     "a store that is not there": (resolved(INPUT), "DataStoreNotFound", True, True, "DataStore lake does not exist"),
     "a store without a probe's answer": (resolved(INPUT, store(ready=None)), "DataStoreNotChecked", True, False, "lake"),
     "a store being probed": (resolved(INPUT, store(ready="Unknown")), "DataStoreNotChecked", True, False, "lake"),
@@ -214,3 +231,8 @@ def test_an_output_with_href_is_the_scripts_affair() -> None:
 def test_images(spec: dict[str, Any], image: str, ours: bool) -> None:
     found = done({}, code=function(**spec))
     assert (found.image, found.image_is_ours) == (image, ours)
+
+
+def test_a_mount_beside_ours_is_the_users_affair() -> None:
+    mounts = [{"name": "v", "mountPath": path} for path in ("/models", "/millrace2", "/opt/models", "/data")]
+    assert done({"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": mounts})
