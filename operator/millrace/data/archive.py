@@ -205,7 +205,7 @@ def _mode(executable: bool) -> int:
 
 def _pack_whole(data: memoryview) -> tuple[list[Chunk], int]:
     packed = deflate_whole(data)
-    return [data if packed is None else packed], isal_zlib.crc32(data)
+    return [data] if packed is None else packed, isal_zlib.crc32(data)
 
 
 def _pack_block(data: memoryview) -> tuple[list[Chunk], int]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from millrace.data import archive, ziprecords
 from millrace.data.archive import Archived, ZipWriter, write_zip
-from millrace.data.deflate import BLOCK_BYTES, END, deflate_block
+from millrace.data.deflate import BLOCK_BYTES, END, deflate_block, deflate_whole
 from millrace.data.tree import Tree
 
 MIB = 1 << 20
@@ -158,6 +158,34 @@ def test_equal_trees_give_equal_bytes(tree: Path, tmp_path: Path, workers: int, 
     monkeypatch.setattr(archive, "WINDOW", workers + 1)
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     assert zipped(_copy_with_other_circumstances(tree, tmp_path / "copy")) == first
+
+
+def _deep(depth: int, data: memoryview) -> bytes:
+    """Calls it below frames that leave other values in the registers and on the stack."""
+    if depth:
+        return _deep(depth - 1, data)
+    chunks = deflate_whole(data)
+    assert chunks is not None
+    return b"".join(bytes(chunk) for chunk in chunks)
+
+
+def test_a_stream_depends_on_nothing_but_its_bytes() -> None:
+    """isa-l's level 1 alone does not promise that, see deflate.py: short periods show it."""
+    data = memoryview(b"abc" * 100_000)
+    noise = memoryview(rows(MIB))
+    with ThreadPoolExecutor(4) as pool:
+        works = []
+        for number in range(400):
+            works.append(pool.submit(_deep, number % 50, data))
+            pool.submit(deflate_block, noise)
+        assert len({work.result() for work in works}) == 1
+
+
+def test_every_stream_begins_with_a_history() -> None:
+    """So the match finder's unset register is never used: a stored block of eight bytes comes first."""
+    for size in (100, 5000, BLOCK_BYTES):
+        chunks = deflate_block(memoryview(b"abc" * BLOCK_BYTES)[:size])
+        assert bytes(chunks[0]) == b"\0\x08\0\xf7\xff" + b"abcabcab"
 
 
 def test_the_sink_may_take_any_time_and_chunks_are_not_used_later(tree: Path) -> None:
