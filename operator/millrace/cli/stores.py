@@ -44,13 +44,16 @@ async def opened(cluster: Cluster, store: DataStore, workshop: Path) -> AsyncIte
     endpoint = entry["s3"].get("endpoint")
     try:
         if not endpoint or await asyncio.to_thread(tunnel.resolvable, endpoint):
-            yield open_store(entry, credentials)
+            direct = open_store(entry, credentials)
+            yield direct
+            direct.close()
             return
         target = await tunnel.find_target(cluster, endpoint, store.metadata.namespace)
         async with tunnel.proxy(cluster, target) as address:
             with tunnel.used_by_clients(address):
                 store_client = open_store(entry, credentials)
             yield store_client
+            store_client.close()
     except DataError as error:
         raise Refused(f"DataStore {store.metadata.name}: {error}") from None
 

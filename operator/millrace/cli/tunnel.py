@@ -102,8 +102,12 @@ async def find_target(cluster: Cluster, endpoint: str, namespace: str) -> Target
 async def proxy(cluster: Cluster, target: Target) -> AsyncIterator[str]:
     """The address of a proxy whose every connection ends at the target."""
     failures: list[Refused] = []
+    connections: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
         try:
             await _serve(cluster, target, reader, writer)
         except ApiError as error:
@@ -112,7 +116,10 @@ async def proxy(cluster: Cluster, target: Target) -> AsyncIterator[str]:
                 writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client went away
+        except asyncio.CancelledError:
+            pass  # by us, below; asyncio's streams write a traceback for a task that ends as cancelled
         finally:
+            connections.discard(task)
             with suppress(OSError):
                 writer.close()
 
@@ -125,6 +132,9 @@ async def proxy(cluster: Cluster, target: Target) -> AsyncIterator[str]:
         raise
     finally:
         server.close()
+        for connection in (pending := list(connections)):
+            connection.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
 
 
 async def _serve(cluster: Cluster, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
