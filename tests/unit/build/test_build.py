@@ -1,0 +1,208 @@
+"""Properties of manifests that golden files cannot show."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.objects import DATA, SETTINGS, function, run, store
+from millrace import protocol as p
+from millrace.api.base import Metadata
+from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, run_job
+from millrace.build.plan import quantity
+from millrace.build.pod import compact, escaped
+from millrace.domain.resolve import Resolved, resolve
+
+Object = dict[str, Any]
+KEYS = {"credentials": {"secretRef": {"name": "lake-keys"}}}
+LAKE = store(**KEYS)
+OUTPUT = {"name": "scores", "dataStore": {"name": "lake", "path": "out"}}
+
+RUNS: dict[str, tuple[Object, Object]] = {
+    "no data": ({}, {}),
+    "inputs": ({"inputs": [{"name": "data", **DATA}]}, {}),
+    "outputs": ({"outputs": [OUTPUT]}, {}),
+    "inputs, outputs, scratch": ({"inputs": [{"name": "d", **DATA}], "outputs": [OUTPUT], "scratch": {"size": 10_000}}, {}),
+    "a base image": ({}, {"baseImage": "base:1"}),
+    "requirements": ({}, {"requirements": ["x==1"]}),
+    "no logs": ({"inputs": [{"name": "data", **DATA}], "logs": "None"}, {}),
+    "logs only": ({"logs": "Archive"}, {}),
+}
+
+
+def resolved(spec: Object, code: Object | None = None) -> Resolved:
+    found = resolve(run(**spec), function(**(code or {})), {"lake": LAKE}, SETTINGS)
+    assert isinstance(found, Resolved), found
+    return found
+
+
+def job(name: str, attempt: int = 1) -> Object:
+    spec, code = RUNS[name]
+    return run_job(resolved(spec, code), SETTINGS, attempt)
+
+
+def containers(manifest: Object) -> dict[str, Object]:
+    spec = manifest["spec"]["template"]["spec"]
+    return {found["name"]: found for found in (*spec.get("initContainers", []), *spec["containers"])}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("attempt", [2, 3, 11])
+def test_a_further_attempts_job_is_the_one_that_would_be_made_now(name: str, attempt: int) -> None:
+    previous = job(name)
+    for number in range(2, attempt + 1):
+        previous = next_job(previous, "score", number)
+    assert previous == job(name, attempt)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_pod_security_restricted_holds(name: str) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, field by field."""
+    for manifest in (job(name), probe_job(LAKE, SETTINGS)):
+        spec = manifest["spec"]["template"]["spec"]
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert context["runAsUser"] == context["runAsGroup"] == context["fsGroup"] != 0
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for found in containers(manifest).values():
+            assert found["securityContext"]["allowPrivilegeEscalation"] is False
+            assert found["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert "ports" not in found
+        kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"configMap", "downwardAPI", "emptyDir"}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_main_has_neither_credentials_nor_the_seal(name: str) -> None:
+    main = containers(job(name))[p.MAIN]
+    assert "secretKeyRef" not in json.dumps(main)
+    mounts = {mount["name"]: mount for mount in main["volumeMounts"]}
+    assert "seal" not in mounts
+    for volume in ("in", "ctl", "source", "pod"):
+        assert mounts.get(volume, {"readOnly": True})["readOnly"] is True
+    for ours in (p.STAGE, p.COLLECT):
+        found = containers(job(name)).get(ours, {})
+        assert found.get("securityContext", {"readOnlyRootFilesystem": True})["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_mount_has_its_volume_and_every_volume_a_mount(name: str) -> None:
+    manifest = job(name)
+    volumes = [volume["name"] for volume in manifest["spec"]["template"]["spec"]["volumes"]]
+    assert len(volumes) == len(set(volumes))
+    used = {mount["name"] for found in containers(manifest).values() for mount in found["volumeMounts"]}
+    assert used <= set(volumes)
+    assert set(volumes) <= used, "a volume that nobody mounts"
+    for found in containers(manifest).values():
+        paths = [mount["mountPath"] for mount in found["volumeMounts"]]
+        assert len(paths) == len(set(paths))
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    {
+        "no data": ("no data", ["main"]),
+        "no logs, but inputs": ("no logs", ["stage", "main"]),
+        "requirements": ("requirements", ["stage", "main"]),
+        "a base image": ("a base image", ["stage", "main"]),
+        "outputs": ("outputs", ["stage", "main", "collect"]),
+        "logs only": ("logs only", ["stage", "main", "collect"]),
+    }.values(),
+)
+def test_containers(name: str, names: list[str]) -> None:
+    assert list(containers(job(name))) == names
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_failure_policy_has_one_rule_for_each_class_and_never_ignores(name: str) -> None:
+    manifest = job(name)
+    rules = manifest["spec"]["podFailurePolicy"]["rules"]
+    assert all(found["action"] == "FailJob" for found in rules)
+    assert "onPodConditions" in rules[0], "a disruption is the first to match"
+    named = [found["onExitCodes"]["containerName"] for found in rules[1:]]
+    assert sorted(named) == sorted(containers(manifest))
+    assert named[0] == p.MAIN, "what main says counts before collect"
+    assert manifest["spec"]["backoffLimit"] == 0
+    assert "ttlSecondsAfterFinished" not in manifest["spec"]
+
+
+def expand(value: str, known: dict[str, str]) -> str:
+    """The kubelet's expansion of $(NAME), as in k8s.io/kubernetes/third_party/forked/golang/expansion."""
+    return re.sub(r"\$(\$|\(([^()]*)\))", lambda m: "$" if m[1] == "$" else known.get(m[2], m[0]), value)
+
+
+@given(st.text("$()AB \\", max_size=20))
+def test_values_of_variables_arrive_byte_for_byte(value: str) -> None:
+    assert expand(escaped(value), {"A": "expanded", "AB": "expanded"}) == value
+
+
+def sized(size: int) -> Resolved:
+    return resolved({"parameters": {"text": "x" * size}})
+
+
+def test_plan_and_payload_take_up_to_their_limit_and_not_a_byte_more() -> None:
+    empty = run_job(sized(0), SETTINGS, 1)["spec"]["template"]["metadata"]["annotations"]
+    room = p.PAYLOAD_LIMIT - sum(len(text.encode()) for text in empty.values())
+    assert run_job(sized(room), SETTINGS, 1)
+    with pytest.raises(TooLarge, match="DataStore"):
+        run_job(sized(room + 1), SETTINGS, 1)
+
+
+def test_the_limit_counts_bytes() -> None:
+    with pytest.raises(TooLarge):
+        run_job(resolved({"parameters": {"text": "ü" * 100_000}}), SETTINGS, 1)
+
+
+@pytest.mark.parametrize(
+    ("uploading", "data", "grace"),
+    {
+        "nothing to upload": ("2h", False, 20),
+        "a long upload": ("2h", True, 615),
+        "a short upload": ("30s", True, 45),
+    }.values(),
+)
+def test_the_grace_period_is_for_user_code_and_for_collect(uploading: str, data: bool, grace: int) -> None:
+    spec: Object = {"timeouts": {"uploading": uploading}, **({"outputs": [OUTPUT]} if data else {})}
+    manifest = run_job(resolved(spec), SETTINGS, 1)
+    assert manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace
+
+
+@pytest.mark.parametrize("running", ["1s", "72h", "999999999d"])
+def test_the_jobs_own_deadline_is_behind_all_others_and_within_bounds(running: str) -> None:
+    manifest = run_job(resolved({"timeouts": {"running": running}}), SETTINGS, 1)
+    plan = json.loads(manifest["spec"]["template"]["metadata"]["annotations"][p.PLAN_ANNOTATION])
+    deadline = manifest["spec"]["activeDeadlineSeconds"]
+    assert plan["limits"]["running"] < deadline <= DEADLINE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    {
+        "bytes": ("1024", 1024),
+        "binary": ("10Gi", 10 * 1024**3),
+        "decimal": ("1.5G", 1_500_000_000),
+        "kilo": ("1k", 1000),
+        "milli": ("1500m", 1),
+        "a number": (7, 7),
+    }.values(),
+)
+def test_quantities(text: Any, size: int) -> None:
+    assert quantity(text) == size
+
+
+def test_json_texts_are_the_same_for_the_same_value() -> None:
+    assert compact({"a": [1, "ü"]}) == '{"a":[1,"ü"]}'
+
+
+def test_a_run_of_a_longest_name_has_labels_that_kubernetes_takes() -> None:
+    found = resolved({})
+    named = found.run.model_copy(update={"metadata": Metadata(**{**dict(found.run.metadata), "name": "a." * 126 + "z"})})
+    manifest = run_job(Resolved(**{**vars(found), "run": named}), SETTINGS, 110)
+    for value in (*manifest["metadata"]["labels"].values(), manifest["metadata"]["name"]):
+        assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value)
