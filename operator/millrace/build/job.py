@@ -56,7 +56,7 @@ def failure_policy(containers: list[str]) -> Manifest:
 def _deadline(resolved: Resolved) -> int:
     # A backstop for a pod that nobody ends while we are away: all phases at their limits, and an hour.
     timeouts = resolved.run.spec.timeouts
-    phases = (timeouts.scheduling, timeouts.staging, timeouts.running, timeouts.uploading)
+    phases = (timeouts.queued, timeouts.scheduling, timeouts.staging, timeouts.running, timeouts.uploading)
     return min(sum(seconds(phase) for phase in phases) + 3600, DEADLINE_LIMIT)
 
 

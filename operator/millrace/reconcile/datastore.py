@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from millrace.api.datastore import DataStore
@@ -18,7 +18,7 @@ from millrace.observe.pod import PodFacts
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Learned, LookForEvents, Plan
 from millrace.reconcile.refusal import REFUSED_SECONDS, refusal
 from millrace.reconcile.status import conditions_patch, patch
-from millrace.reconcile.waiting import NO_POD_SECONDS
+from millrace.reconcile.waiting import NO_CONTAINER_SECONDS, NO_POD_SECONDS
 
 PROBING = Mark("Ready", status=None, reason="Probing", message="the probe has not answered yet")
 
@@ -74,26 +74,33 @@ def reconcile_datastore(s: DataStoreSnapshot) -> Plan:
             return Plan((*stale, *_write(s, refused)), again=REFUSED_SECONDS)
         probing = () if known else _write(s, PROBING)
         return Plan((*stale, Create(probe_job(s.store, s.settings)), *probing), again=NO_POD_SECONDS + 0.1)
+    if current.over and not current.complete:
+        # Nobody but a person ends it; the next pass, after its deletion, makes it anew.
+        return Plan((*stale, Delete("Job", meta.namespace, current.name, current.uid)), again=NO_POD_SECONDS)
     mark = verdict(current, s.pod)
-    if mark is None and s.pod is None:
-        return _without_pod(s, stale, current, known=known is not None)
     if mark is None:
-        return Plan((*stale, *(() if known else _write(s, PROBING))))
+        return _silent(s, stale, current, known=known is not None)
     written = _write(s, mark)
     if mark.status:
         stale.append(Delete("Job", meta.namespace, current.name, current.uid))
     return Plan((*written, *stale))
 
 
-def _without_pod(s: DataStoreSnapshot, stale: list[Action], job: JobFacts, *, known: bool) -> Plan:
-    """A probe's Job without a pod: a refused quota stands in the Events only."""
-    meta = s.store.metadata
-    age = (s.now - parse(job.created)).total_seconds()
-    found = s.learned.events if s.learned.events and s.learned.events[0] == job.uid else None
-    looks: tuple[Action, ...] = ()
-    if age >= NO_POD_SECONDS and (found is None or s.now.timestamp() - found[3] > 2 * NO_POD_SECONDS):
-        looks = (LookForEvents(meta.namespace, job.name, job.uid, meta.uid),)
+def _silent(s: DataStoreSnapshot, stale: list[Action], job: JobFacts, *, known: bool) -> Plan:
+    """A probe that has said nothing. A refused quota and a volume that is not there stand in the Events only."""
+    meta, pod = s.store.metadata, s.pod
     written: tuple[Action, ...] = () if known else _write(s, PROBING)
+    probe = pod.container("probe") if pod else None
+    if probe and (probe.running or probe.over):
+        return Plan((*stale, *written))
+    name, uid, created = (pod.name, pod.uid, pod.created) if pod else (job.name, job.uid, job.created)
+    patience = NO_CONTAINER_SECONDS if pod else NO_POD_SECONDS
+    found = s.learned.events if s.learned.events and s.learned.events[0] == uid else None
+    looks: tuple[Action, ...] = ()
+    if s.now >= parse(created) + timedelta(seconds=patience) and (
+        found is None or s.now.timestamp() - found[3] > 2 * NO_POD_SECONDS
+    ):
+        looks = (LookForEvents(meta.namespace, name, uid, meta.uid),)
     if found and found[1]:
         written = _write(s, Mark("Ready", status=False, reason=found[1], message=found[2]))
     return Plan((*stale, *written, *looks), again=2 * NO_POD_SECONDS + 1)

@@ -13,7 +13,6 @@ from millrace.domain.settings import Settings
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Plan
 from millrace.reconcile.status import conditions_patch, patch
 
-
 SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
 
 

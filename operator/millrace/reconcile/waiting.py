@@ -22,6 +22,7 @@ SETTLED_SECONDS = 2  # phases that are over sooner are not written; the kubelet'
 QUIET_SECONDS = 5  # nor are those of a run that is over sooner: it costs its POST and two writes of its status
 SLACK_SECONDS = 60  # what the containers themselves have before we end a pod that is over its deadline
 HOPELESS = {"InvalidImageName"}  # what waits for nothing
+BLOCKING = {"ConfigError", "VolumeNotMounted"}  # what heals when somebody makes an object that is missing
 UNDERWAY = {"Starting", "Retrying"}  # reasons of a Pending run that nothing holds up
 
 
@@ -45,6 +46,10 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     obstacle = obstacle_of(pod)
     if any(container.waiting in HOPELESS for container in pod.containers.values()) and obstacle:
         return _end(run, job, *obstacle)
+    if phase is Phase.PENDING:
+        obstacle = obstacle or _told(pod, learned)
+        if obstacle and (obstacle[0] in BLOCKING or "persistentvolumeclaim" in obstacle[1]):
+            phase = Phase.BLOCKED
     limit, field, value = _limit(run, phase)
     if age > limit:
         text = f"{phase.value} took longer than timeouts.{field} ({value})"
@@ -52,8 +57,8 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     left = max(limit - age, 1)
     if pod.deleted:
         left = max(min(left, _until_lost(pod, now)), 1)
-    if phase is Phase.PENDING:
-        return _pending(run, pod, obstacle, learned, now, age=age, left=left)
+    if phase in {Phase.PENDING, Phase.BLOCKED}:
+        return _pending(run, pod, phase, obstacle, learned, now=now, age=age, left=left)
     if obstacle and phase is Phase.UPLOADING:
         return Plan(note(run, phase, *obstacle, now), again=left)
     if phase is run.status.phase and run.status.reason is None:
@@ -81,20 +86,34 @@ def _ending(run: JobRun, job: JobFacts, ended: tuple[str, str], pod: PodFacts | 
     return Plan(note(run, run.status.phase or Phase.PENDING, ended[0], f"being ended: {ended[1]}", now), again=left)
 
 
+def _told(pod: PodFacts, learned: Learned) -> tuple[str, str] | None:
+    """What the Events say of a pod on its node that has no container yet."""
+    if learned.events is None or learned.events[0] != pod.uid or not learned.events[1]:
+        return None
+    begun = any(container.running or container.over for container in pod.containers.values())
+    return None if begun else (learned.events[1], learned.events[2])
+
+
 def _pending(
-    run: JobRun, pod: PodFacts, obstacle: tuple[str, str] | None, learned: Learned, now: datetime, *, age: float, left: float
+    run: JobRun,
+    pod: PodFacts,
+    phase: Phase,
+    obstacle: tuple[str, str] | None,
+    learned: Learned,
+    *,
+    now: datetime,
+    age: float,
+    left: float,
 ) -> Plan:
     """No container of the user's runs yet: what it waits for."""
     looks: tuple[LookForEvents, ...] = ()
-    if obstacle is None and pod.scheduled and not pod.container(p.STAGE).over and age > NO_CONTAINER_SECONDS:
-        found = learned.events if learned.events and learned.events[0] == pod.uid else None
-        if found is None or now.timestamp() - found[3] > NO_CONTAINER_SECONDS:
+    if obstacle_of(pod) is None and pod.scheduled and not pod.container(p.STAGE).over and age > NO_CONTAINER_SECONDS:
+        seen = learned.events[3] if learned.events and learned.events[0] == pod.uid else None
+        if seen is None or now.timestamp() - seen > NO_CONTAINER_SECONDS:
             looks = (LookForEvents(run.metadata.namespace, pod.name, pod.uid, run.metadata.uid),)
-        if found and found[1]:
-            obstacle = (found[1], found[2])
         left = min(left, NO_CONTAINER_SECONDS + 1)
     if obstacle:
-        return Plan((*wait(run, Phase.PENDING, *obstacle, now), *looks), again=left)
+        return Plan((*wait(run, phase, *obstacle, now), *looks), again=left)
     held = run.status.phase is Phase.BLOCKED or (run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY)
     if held:
         text = "the pod is being started"
@@ -112,6 +131,8 @@ def _limit(run: JobRun, phase: Phase) -> tuple[float, str, str]:
             return seconds(timeouts.running) + p.STOP_SECONDS + SLACK_SECONDS, "running", timeouts.running
         case Phase.UPLOADING:
             return seconds(timeouts.uploading) + SLACK_SECONDS, "uploading", timeouts.uploading
+        case Phase.BLOCKED:
+            return seconds(timeouts.queued), "queued", timeouts.queued
         case _:
             return seconds(timeouts.scheduling), "scheduling", timeouts.scheduling
 

@@ -236,9 +236,34 @@ WAITING: dict[str, Case] = {
     ),
     "a Secret's key is missing": Case(
         started(now=9, pods={1: replace(recorded_pod("secret-key-missing"), created=stamp(0))}),
-        "Pending",
+        "Blocked",
         "ConfigError",
         says='secret "nobody" not found',
+    ),
+    "a Secret's key is missing for longer than timeouts.scheduling": Case(
+        started(now=2 * HOUR, pods={1: replace(recorded_pod("secret-key-missing"), created=stamp(0))}),
+        "Blocked",
+        "ConfigError",
+    ),
+    "a Secret's key is missing for timeouts.queued": Case(
+        started(now=DAY + 1, pods={1: replace(recorded_pod("secret-key-missing"), created=stamp(0))}),
+        does=("End score ConfigError",),
+        says="timeouts.queued (24h)",
+    ),
+    "a claim is not there": Case(
+        started(
+            now=9,
+            pods={
+                1: pod(
+                    phase="Pending",
+                    scheduled=False,
+                    unschedulable='0/1 nodes are available: persistentvolumeclaim "models" not found.',
+                )
+            },
+        ),
+        "Blocked",
+        "Unschedulable",
+        says='persistentvolumeclaim "models" not found',
     ),
     "a volume is not there": Case(
         started(now=30, pods={1: pod(waiting_for(), phase="Pending")}), does=("Look at events of score-x7k2p",)
@@ -249,9 +274,19 @@ WAITING: dict[str, Case] = {
             pods={1: pod(waiting_for(), phase="Pending")},
             learned=events("pod-uid", "VolumeNotMounted", 'configmap "ca" not found', 30),
         ),
-        "Pending",
+        "Blocked",
         "VolumeNotMounted",
         says='configmap "ca" not found',
+    ),
+    "a volume was not there, but staging has begun": Case(
+        snapshot(
+            run(status=started_status(phase="Blocked", reason="VolumeNotMounted")),
+            now=50,
+            jobs=(job(),),
+            pods={1: pod(running("stage", 40), phase="Pending")},
+            learned=events("pod-uid", "VolumeNotMounted", 'configmap "ca" not found', 45),
+        ),
+        "Staging",
     ),
     "the quota has healed and the pod is being created": Case(
         snapshot(

@@ -75,6 +75,28 @@ CASES: dict[str, tuple[DataStoreSnapshot, tuple[str, str] | None, tuple[str, ...
         (),
     ),
     "its probe is being started": (seen(PROBING, probe(), found=pod(waiting_for("probe"))), None, ()),
+    "its probe has no container after twenty seconds": (
+        seen(PROBING, probe(), now=21, found=pod(waiting_for("probe"))),
+        None,
+        ("Look at events of score-x7k2p",),
+    ),
+    "a volume of its probe is not there": (
+        seen(
+            PROBING,
+            probe(),
+            now=22,
+            found=pod(waiting_for("probe")),
+            learned=Learned(events=("pod-uid", "VolumeNotMounted", 'configmap "ca" not found', at(21).timestamp())),
+        ),
+        ("False", "VolumeNotMounted"),
+        (),
+    ),
+    "its probe runs for long": (seen(PROBING, probe(), now=60, found=says(running=True)), None, ()),
+    "its probe's Job was ended by somebody": (
+        seen(PROBING, probe(active=0, failed=("DeadlineExceeded", ""), finished=stamp(9)), now=10),
+        None,
+        ("Delete lake-probe-1",),
+    ),
     "its Secret is missing": (
         seen(PROBING, probe(), found=recorded_pod("secret-key-missing")),
         ("False", "CredentialsMissing"),
