@@ -17,12 +17,15 @@ from millrace.runtime.controller import Controller
 log = structlog.get_logger()
 
 INTERVAL = 45  # seconds between two sweeps: what vanished is known within 60
+FIRST = 5  # seconds until the first one: what was deleted between our list at the start and kopf's, nobody tells
 
 
 async def sweep_for_ever(controller: Controller, namespaces: list[str | None]) -> None:
     """Sweeps until it is cancelled; an API server that is away is tried again at the next turn."""
+    pause = FIRST
     while True:
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(pause)
+        pause = INTERVAL
         metrics.OBJECTS.set(len(controller.store))
         for resource in WATCHED:
             for namespace in namespaces:
