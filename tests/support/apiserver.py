@@ -129,11 +129,10 @@ class ApiServer:
         etcd = f"http://127.0.0.1:{free_port()}"
         self._run("etcd", *_etcd(self.folder, etcd))
         self._run("kube-apiserver", *_api_server(self.pki, self.url, etcd))
-        # Tries again until the API server answers, so it need not wait for its turn.
-        if self._controllers:
-            self._run("kube-controller-manager", *_controller_manager(self.folder, self._controllers))
         self.admin = Client(self.url, self.trust("admin"))
         wait_for("the API server", self._ready, seconds=START_SECONDS, poll=0.05)
+        if self._controllers:  # it ends where it finds no API server
+            self._run("kube-controller-manager", *_controller_manager(self.folder, self._controllers))
 
     def _run(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -141,11 +140,15 @@ class ApiServer:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
         self._processes.append(process)
 
-    def _ready(self) -> bool:
+    def check(self) -> None:
+        """Fails where one of the servers has ended."""
         for process in self._processes:
             if process.poll() is not None:
                 program = Path(process.args[0]).name  # type: ignore[index]
                 raise AssertionError(f"{program} has ended: {(self.folder / f'{program}.log').read_text()[-2000:]}")
+
+    def _ready(self) -> bool:
+        self.check()
         try:
             # A first write needs the namespace; it comes a moment after the server says that it is ready.
             self.admin.request("GET", "/api/v1/namespaces/default")
