@@ -26,7 +26,7 @@ def pod_security_context(settings: Settings, override: Manifest | None = None) -
     """One user and group for all containers, so that collect can read what main wrote (0700 folders too)."""
     identity: Manifest = {}
     if settings.run_as_user is not None:
-        identity = {key: settings.run_as_user for key in ("runAsUser", "runAsGroup", "fsGroup")}
+        identity = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), settings.run_as_user)
     return {
         **identity,
         "runAsNonRoot": True,
@@ -98,7 +98,11 @@ def _main_env(resolved: Resolved) -> list[Manifest]:
     for item in spec.env:
         source: Manifest = {"valueFrom": item.value_from} if item.value_from else {"value": escaped(item.value or "")}
         variables.append({"name": item.name, **source})
-    return [*variables, {"name": "MILLRACE_RUN", "value": meta.name}, {"name": "MILLRACE_NAMESPACE", "value": meta.namespace}]
+    return [
+        *variables,
+        {"name": "MILLRACE_RUN", "value": meta.name},
+        {"name": "MILLRACE_NAMESPACE", "value": meta.namespace},
+    ]
 
 
 def needs_stage(resolved: Resolved) -> bool:
@@ -161,7 +165,8 @@ def _main(resolved: Resolved) -> Manifest:
     container = {
         "name": p.MAIN,
         "image": resolved.image,
-        # Isolated: the user's PYTHON* variables are for the user's code, not for process 1. The file, and no site: 15 ms less.
+        # Isolated: the user's PYTHON* variables are for the user's code, not for process 1. As a file without site it
+        # starts 15 ms earlier.
         "command": ["python3", "-I", "-S", f"{runtime}/__main__.py"],
         "env": _main_env(resolved),
         "resources": spec.resources or {},

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 def parse(text: str) -> datetime:
     """A time of the API server or of a container, RFC 3339."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
 
 
 def render(moment: datetime) -> str:

@@ -201,7 +201,7 @@ def resolve(
 
 
 def _staged(found: Input, store: DataStore, default: DataStore | None) -> bool:
-    """Auto, as in the seeds: what is managed (in the default store) is downloaded, what is connected is left to the script."""
+    """Auto, as in the seeds: what is managed (in the default store) is downloaded, else it is left to the script."""
     match found.stage or "Auto":
         case "Download":
             return True
