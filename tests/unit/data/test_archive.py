@@ -256,10 +256,11 @@ class _Sparse(io.RawIOBase):
 
 
 def test_members_of_more_than_4_gib_use_zip64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers, without moving the bytes: a sparse file of 5 GiB whose blocks are faked."""
+    """The numbers, without moving the bytes: a sparse file of a little more than 4 GiB whose blocks are faked."""
+    size = (4 << 30) + 8 * MIB
     with (tmp_path / "huge").open("wb") as file:
-        file.truncate(5 << 30)
-    block = b"\0" * 900_000
+        file.truncate(size)
+    block = b"\0" * 1_050_000
     monkeypatch.setattr(archive, "_pack_block", lambda data: ([block], 0))
     sink = _Sparse()
     with Tree(tmp_path) as opened:
@@ -269,10 +270,10 @@ def test_members_of_more_than_4_gib_use_zip64(tmp_path: Path, monkeypatch: pytes
     assert (version, flags & 8) == (45, 8)
     assert struct.unpack_from("<II", local, 18) == (0xFFFFFFFF, 0xFFFFFFFF)
     descriptor = next(data for _, data in sink.pieces if data.startswith(b"PK\x07\x08"))
-    packed = 5 * 1024 * len(block) + len(END)
-    assert struct.unpack("<IIQQ", descriptor)[2:] == (packed, 5 << 30)
+    packed = size // BLOCK_BYTES * len(block) + len(END)
+    assert struct.unpack("<IIQQ", descriptor)[2:] == (packed, size)
     record = next(data for _, data in sink.pieces if data.startswith(b"PK\x01\x02"))
-    assert struct.pack("<QQ", 5 << 30, packed) in record
+    assert struct.pack("<QQ", size, packed) in record
     end = sink.pieces[-1][1]
     assert end.startswith(b"PK\x06\x06")
     assert struct.unpack_from("<Q", end, 48)[0] + len(record) + len(end) == sink.length
