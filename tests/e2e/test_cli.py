@@ -82,19 +82,29 @@ def millrace(namespace: Namespace, tmp_path: Path) -> Command:
     return Command(namespace, tmp_path)
 
 
-def test_help_comes_fast_and_needs_neither_cluster_nor_kopf(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['kopf'] = None; sys.argv = ['millrace', 'version']; import millrace.cli.main as m; m.app()"
+def child_seconds(code: str, folder: Path) -> tuple[float, str]:
+    """Processor time of a Python program, and what it prints: wall time tells how busy the machine is."""
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"HOME": str(folder)}
     )
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}
-        )
-        took.append(time.monotonic() - began)
-    assert done.stdout.startswith("millrace ")
-    assert min(took) < 0.4, took
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system, done.stdout
+
+
+def test_the_start_is_fast_and_needs_neither_cluster_nor_kopf(tmp_path: Path) -> None:
+    heavy = ("kubernetes", "aiohttp", "pydantic", "httpx", "obstore", "minio", "yaml")
+    code = (
+        "import sys; sys.modules['kopf'] = None; sys.argv = ['millrace', 'version']\n"
+        "import millrace.cli.main as m\n"
+        f"m.app(standalone_mode=False); print([name for name in {heavy} if name in sys.modules])"
+    )
+    alternating = [(child_seconds(code, tmp_path), child_seconds("import typer", tmp_path)) for _ in range(5)]
+    assert alternating[0][0][1].startswith("millrace ")
+    assert alternating[0][0][1].endswith("\n[]\n")
+    # 0.25 s on an idle machine, most of it typer's own; in a busy one both grow.
+    ours, typers = (min(pair[which][0] for pair in alternating) for which in (0, 1))
+    assert ours < 0.4 or ours < 1.6 * typers, (ours, typers)
 
 
 def test_no_module_of_the_command_line_needs_kopf() -> None:
