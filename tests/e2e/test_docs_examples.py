@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from support.cluster import Namespace
-from support.store import Bucket, root_keys
+from support.store import Bucket, install, root_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
@@ -59,7 +59,7 @@ def identity(example: Example) -> str:
 def test_there_are_examples_and_some_of_them_run() -> None:
     """Were the fences or the marks written in another way, the tests below would pass for nothing."""
     assert len(EXAMPLES) >= 8
-    assert {example.name.partition(":")[0] for example in RUNNABLE} >= {"README.md", "docs/jobrun.md"}
+    assert {example.name.partition(":")[0] for example in RUNNABLE} >= {"README.md", "docs/concepts.md", "docs/jobrun.md"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=identity)
@@ -82,6 +82,8 @@ def test_it_runs(namespace: Namespace, bucket: Bucket, example: Example) -> None
     keys = root_keys()
     text = example.text.replace("bucket: sales", f"bucket: {bucket.name}")
     text = text.replace("ACCESS_KEY", keys["access_key"]).replace("SECRET_KEY", keys["secret_key"])
+    if "kind: DataStore" not in text:
+        install(namespace, bucket)  # a block without a store of its own assumes that there is a default one
     namespace.kubectl("apply", "-f", "-", stdin=text)
     for document in yaml.safe_load_all(text):
         if document["kind"] == "JobRun":
