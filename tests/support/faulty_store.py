@@ -1,0 +1,119 @@
+"""The store of the tests behind a proxy in the test's namespace, which holds or loses requests on purpose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from support.cluster import Namespace, Object, kubectl
+from support.store import Bucket, data_store, root_keys, secret
+from support.waiting import wait_for
+
+NAME = "faulty"
+PROGRAM = Path(__file__).with_name("store_proxy.py")
+
+
+def runtime_image() -> str:
+    """An image with Python that the node has: that of the installation's runtime."""
+    settings = kubectl("-n", "millrace-system", "get", "configmap", "-l", "app.kubernetes.io/name=millrace", "-o", "json")
+    for item in json.loads(settings)["items"]:
+        for line in item.get("data", {}).get("config.yaml", "").splitlines():
+            if line.strip().startswith('"3.13":'):
+                return line.partition(": ")[2].strip().strip('"')
+    raise AssertionError("the installation offers no Python 3.13")
+
+
+def _proxy_objects() -> list[Object]:
+    program = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": NAME},
+        "data": {"proxy.py": PROGRAM.read_text()},
+    }
+    container = {
+        "name": "proxy",
+        "image": runtime_image(),
+        "imagePullPolicy": "Never",
+        "command": ["python3", "-u", "/program/proxy.py"],
+        "readinessProbe": {"httpGet": {"path": "/log", "port": 9001}, "periodSeconds": 1},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "program", "mountPath": "/program"}],
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": NAME, "labels": {"app": NAME}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container],
+            "volumes": [{"name": "program", "configMap": {"name": NAME}}],
+        },
+    }
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME},
+        "spec": {"selector": {"app": NAME}, "ports": [{"port": 9000}]},
+    }
+    return [program, pod, service]
+
+
+@dataclass(frozen=True)
+class FaultyStore:
+    """The proxy of a namespace, and the bucket behind it."""
+
+    namespace: Namespace
+    bucket: Bucket
+
+    def _order(self, order: str, argument: str = "") -> Any:
+        path = f"/api/v1/namespaces/{self.namespace.name}/pods/{NAME}:9001/proxy/{order}"
+        return json.loads(kubectl("get", "--raw", f"{path}?q={quote(argument)}" if argument else path))
+
+    def rule(self, method: str, url: str, action: str, **more: int) -> Rule:
+        """From now on: the action for requests of that method whose path and query match."""
+        number = self._order("add", json.dumps({"method": method, "url": url, "action": action, **more}))
+        return Rule(self, number, f"{action} {method} {url}")
+
+    def hits(self, number: int) -> int:
+        """How many requests a rule has taken."""
+        return int(self._order("hits", str(number)))
+
+    def release(self) -> None:
+        """Drops what is held; the store never hears of it."""
+        self._order("release")
+
+    def log(self) -> list[str]:
+        """All requests."""
+        found: list[str] = self._order("log")
+        return found
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the proxy."""
+
+    store: FaultyStore
+    number: int
+    text: str
+
+    def hits(self) -> int:
+        """How many requests it has taken."""
+        return self.store.hits(self.number)
+
+    def met(self, *, seconds: float = 60) -> None:
+        """Waits for its first request."""
+        wait_for(f"a request for the rule: {self.text}", self.hits, seconds=seconds, poll=0.1)
+
+
+def install(namespace: Namespace, bucket: Bucket, name: str = "store") -> FaultyStore:
+    """Proxy, Secret and DataStore; returns when the store is Ready."""
+    namespace.apply(*_proxy_objects(), secret(name, **root_keys()))
+    namespace.kubectl("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=60s", seconds=70)
+    namespace.apply(data_store(name, bucket.name, endpoint=f"http://{NAME}.{namespace.name}:9000"))
+    namespace.kubectl("wait", "--for=condition=Ready", f"dstore/{name}", "--timeout=60s", seconds=70)
+    return FaultyStore(namespace, bucket)
