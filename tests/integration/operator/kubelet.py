@@ -1,0 +1,115 @@
+"""What a kubelet writes into a pod's status, in the order in which things happen to the pod."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from integration.operator.rig import PATIENCE, POLL, Rig
+from support.apiserver import Object
+from support.waiting import wait_for
+
+JOB_LABEL = "batch.kubernetes.io/job-name"
+INIT = {"stage"}
+
+
+def stamp() -> str:
+    """Now, as the kubelet writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Pod:
+    """The pod of a Job."""
+
+    def __init__(self, rig: Rig, job: str, *, seconds: float = PATIENCE) -> None:
+        self._rig = rig
+        self.object: Object = wait_for(f"the pod of {job}", lambda: _pod(rig, job), seconds=seconds, poll=POLL)
+        self.name: str = self.object["metadata"]["name"]
+        spec = self.object["spec"]
+        self._states: dict[str, Object] = {
+            container["name"]: {"waiting": {"reason": "PodInitializing"}}
+            for container in (*spec.get("initContainers", []), *spec["containers"])
+        }
+        self._conditions: dict[str, Object] = {}
+        self._phase = "Pending"
+
+    def scheduled(self) -> Pod:
+        """It has a node."""
+        return self.condition("PodScheduled", "True")
+
+    def condition(self, kind: str, status: str, reason: str = "", message: str = "") -> Pod:
+        """A condition."""
+        self._conditions[kind] = {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": stamp(),
+        }
+        return self
+
+    def waiting(self, container: str, reason: str, message: str = "") -> Pod:
+        """A container that does not start."""
+        self._states[container] = {"waiting": {"reason": reason, "message": message}}
+        return self
+
+    def running(self, container: str = "main") -> Pod:
+        """A container that runs."""
+        self._phase = "Pending" if container in INIT else "Running"
+        self._states[container] = {"running": {"startedAt": stamp()}}
+        return self
+
+    def ended(self, container: str = "main", code: int = 0, report: Object | None = None, reason: str = "") -> Pod:
+        """A container that is over, with its termination message."""
+        since = self._states[container].get("running", {}).get("startedAt", stamp())
+        self._states[container] = {
+            "terminated": {
+                "exitCode": code,
+                "reason": reason or ("Error" if code else "Completed"),
+                "message": json.dumps(report) if report else "",
+                "startedAt": since,
+                "finishedAt": stamp(),
+            }
+        }
+        return self
+
+    def over(self, phase: str = "Succeeded") -> Pod:
+        """All its containers are over."""
+        self._phase = phase
+        return self
+
+    def write(self) -> Pod:
+        """Writes the status."""
+        statuses: dict[str, list[Any]] = {"initContainerStatuses": [], "containerStatuses": []}
+        for name, state in self._states.items():
+            group = statuses["initContainerStatuses" if name in INIT else "containerStatuses"]
+            group.append(
+                {
+                    "name": name,
+                    "image": "x",
+                    "imageID": "",
+                    "ready": "running" in state,
+                    "restartCount": 0,
+                    "state": state,
+                }
+            )
+        status = {"phase": self._phase, "conditions": [*self._conditions.values()], **statuses}
+        self._rig.api.merge("pods/status", self._rig.namespace, self.name, {"status": status})
+        return self
+
+
+def _pod(rig: Rig, job: str) -> Object | None:
+    rig.server.check()
+    found = rig.api.list("pods", rig.namespace, labelSelector=f"{JOB_LABEL}={job}")
+    return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
+
+
+def succeed(rig: Rig, job: str) -> None:
+    """The pod of a run without data goes through its life."""
+    Pod(rig, job).scheduled().running().write().ended().over().write()
+
+
+def fail(rig: Rig, job: str, code: int = 1) -> None:
+    """The same, with an error of user code."""
+    Pod(rig, job).scheduled().running().write().ended(code=code).over("Failed").write()
