@@ -19,25 +19,31 @@ NO_PARENT_SEGMENTS = "!self.split('/').exists(part, part == '..' || part == '.')
 class S3(Model):
     """A bucket of an S3 store."""
 
-    endpoint: Annotated[
-        str,
-        Field(
-            pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$",
-            max_length=512,
-            description="Address of the service. Absent: Amazon S3 of the region.",
-        ),
-    ] | None = None
+    endpoint: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$",
+                max_length=512,
+                description="Address of the service. Absent: Amazon S3 of the region.",
+            ),
+        ]
+        | None
+    ) = None
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", max_length=63)]
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] | None = None
-    prefix: Annotated[
-        Prefix,
-        Field(
-            description="All keys are below it.",
-            json_schema_extra={
-                "x-kubernetes-validations": [rule(NO_PARENT_SEGMENTS, "prefix must not have the segments . or ..")]
-            },
-        ),
-    ] | None = None
+    prefix: (
+        Annotated[
+            Prefix,
+            Field(
+                description="All keys are below it.",
+                json_schema_extra={
+                    "x-kubernetes-validations": [rule(NO_PARENT_SEGMENTS, "prefix must not have the segments . or ..")]
+                },
+            ),
+        ]
+        | None
+    ) = None
     path_style: bool | None = Field(None, description="Bucket in the path (the default) or in the host name.")
 
 

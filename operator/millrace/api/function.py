@@ -43,35 +43,46 @@ class FunctionSpec(Model):
 
     description: Annotated[str, Field(max_length=1024)] | None = None
     source: Source
-    handler: Annotated[
-        str,
-        Field(
-            pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:)?[A-Za-z_][A-Za-z0-9_]*$",
-            max_length=256,
-            description="module:function; a bare function name is one of the module main.",
-        ),
-    ] | None = None
-    script: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.py$",
-            max_length=256,
-            description="A script of the source, run as __main__.",
-        ),
-    ] | None = None
-    python_version: Annotated[
-        str,
-        Field(pattern=r"^3\.[0-9]{1,2}$", max_length=8, description="One that the installation offers; 3.13 if absent."),
-    ] | None = None
+    handler: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:)?[A-Za-z_][A-Za-z0-9_]*$",
+                max_length=256,
+                description="module:function; a bare function name is one of the module main.",
+            ),
+        ]
+        | None
+    ) = None
+    script: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.py$",
+                max_length=256,
+                description="A script of the source, run as __main__.",
+            ),
+        ]
+        | None
+    ) = None
+    python_version: (
+        Annotated[
+            str,
+            Field(pattern=r"^3\.[0-9]{1,2}$", max_length=8, description="One that the installation offers; 3.13 if absent."),
+        ]
+        | None
+    ) = None
     requirements: Annotated[
         list[Requirement], Field(max_length=256, description="PEP 508 requirements, installed as wheels.")
     ] = []
-    base_image: Annotated[
-        str, Field(min_length=1, max_length=512, description="Run on this image; it needs Python 3.9 or later.")
-    ] | None = None
-    image: Annotated[
-        str, Field(min_length=1, max_length=512, description="Run on this image as it is; nothing is installed.")
-    ] | None = None
+    base_image: (
+        Annotated[str, Field(min_length=1, max_length=512, description="Run on this image; it needs Python 3.9 or later.")]
+        | None
+    ) = None
+    image: (
+        Annotated[str, Field(min_length=1, max_length=512, description="Run on this image as it is; nothing is installed.")]
+        | None
+    ) = None
 
 
 class FunctionStatus(Model):

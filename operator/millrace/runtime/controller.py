@@ -121,7 +121,7 @@ class Controller:
                     self.queue.add(key)
                 else:
                     self._failed(key, error, error.retry_after)
-            except Exception as error:  # noqa: BLE001 - one object's bug must not stop the others
+            except Exception as error:
                 log.exception("bug", key=key)
                 self._failed(key, error)
             else:

@@ -13,6 +13,7 @@ import structlog
 from millrace.build.job import next_job
 from millrace.domain.clock import parse
 from millrace.domain.labels import ENDED
+from millrace.domain.reasons import Reason
 from millrace.kube.api import Api, ApiError
 from millrace.kube.resources import BY_KIND, EVENT, JOB
 from millrace.reconcile.plan import (
@@ -37,12 +38,12 @@ log = structlog.get_logger()
 REFUSED = {400, 403, 422}
 # Events that tell what is wrong where no status does, and what they are to the user.
 EVENTS = {
-    "FailedCreate": "PodNotCreated",
-    "FailedMount": "VolumeNotMounted",
-    "FailedAttachVolume": "VolumeNotMounted",
-    "FailedCreatePodSandBox": "PodNotCreated",
+    "FailedCreate": Reason.POD_NOT_CREATED,
+    "FailedMount": Reason.VOLUME_NOT_MOUNTED,
+    "FailedAttachVolume": Reason.VOLUME_NOT_MOUNTED,
+    "FailedCreatePodSandBox": Reason.POD_NOT_CREATED,
 }
-EVENT_REASONS = (("exceeded quota", "QuotaExceeded"), ("violates PodSecurity", "PodSecurity"))
+EVENT_REASONS = (("exceeded quota", Reason.QUOTA_EXCEEDED), ("violates PodSecurity", Reason.POD_SECURITY))
 
 
 class Stale(Exception):
