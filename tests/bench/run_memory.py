@@ -45,7 +45,9 @@ def main() -> float:
         collect = next(c for c in pod["spec"]["containers"] if c["name"] == "collect")
         state = next(c for c in pod["status"]["containerStatuses"] if c["name"] == "collect")
         assert state["restartCount"] == 0, state
-        begun, ended = (time.mktime(time.strptime(status["times"][key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("exited", "uploaded"))
+        begun, ended = (
+            time.mktime(time.strptime(status["times"][key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("exited", "uploaded")
+        )
         gigabytes = SPARSE_GB + RANDOM_GB
         print(
             f"zip and upload of {gigabytes} GB under {collect['resources']['limits']['memory']}: {ended - begun:.0f} s, "

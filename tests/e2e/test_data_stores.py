@@ -65,7 +65,9 @@ def test_what_is_wrong_with_a_store_is_its_reason_and_an_edit_heals_it(
 
 
 def test_wrong_keys_are_access_denied_and_the_keys_are_nowhere_in_the_message(namespace: Namespace, bucket: Bucket) -> None:
-    namespace.apply(secret("store", access_key="wrong-access", secret_key="wrong-secret-value"), data_store("store", bucket.name))
+    namespace.apply(
+        secret("store", access_key="wrong-access", secret_key="wrong-secret-value"), data_store("store", bucket.name)
+    )
     message = becomes(namespace, "store", "False", "AccessDenied")["message"]
     assert "wrong-secret-value" not in message
     assert bucket.name in message
@@ -88,7 +90,11 @@ def test_an_input_that_is_not_there_fails_with_store_and_path_and_an_optional_on
 
 def test_a_missing_store_or_function_blocks_until_it_is_there(namespace: Namespace, bucket: Bucket) -> None:
     bucket.put("in/x.txt", b"x")
-    namespace.apply(job_run("first", "later", inputs=[{"name": "data", "dataStore": {"name": "store", "path": "in"}, "stage": "Download"}]))
+    namespace.apply(
+        job_run(
+            "first", "later", inputs=[{"name": "data", "dataStore": {"name": "store", "path": "in"}, "stage": "Download"}]
+        )
+    )
     assert namespace.phase("first", "Blocked")["reason"] == "FunctionNotFound"
     namespace.apply(function("later", NOOP))
     wait_for("the store is missed", lambda: namespace.status("first").get("reason") == "DataStoreNotFound")

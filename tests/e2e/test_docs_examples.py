@@ -98,4 +98,4 @@ def check_outputs(spec: dict[str, Any], status: dict[str, Any], bucket: Bucket) 
     found = {output["name"]: output["uri"] for output in status.get("outputs", [])}
     assert set(found) == uploaded
     for uri in found.values():
-        assert bucket.keys(uri.removeprefix(f"s3://{bucket.name}/")), uri
+        assert bucket.names(uri.removeprefix(f"s3://{bucket.name}/")), uri

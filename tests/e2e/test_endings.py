@@ -19,21 +19,27 @@ def main(**_):
 """
 ALWAYS = [{"name": "out", "dataStore": {"name": "store", "path": "res"}, "when": "Always"}]
 ON_SUCCESS = [{"name": "out", "dataStore": {"name": "store", "path": "res"}}]
-POLITE = PARTIAL + """
+POLITE = (
+    PARTIAL
+    + """
     import signal, sys
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
         time.sleep(0.1)
 """
-WAITS = PARTIAL + """
+)
+WAITS = (
+    PARTIAL
+    + """
     while True:
         time.sleep(0.1)
 """
+)
 
 
 def logs(store: Bucket, run: str) -> bytes:
     """The archived log of main."""
-    (key,) = [key for key in store.keys(f"logs/{run}/") if key.endswith("/main.log")]
+    (key,) = [key for key in store.names(f"logs/{run}/") if key.endswith("/main.log")]
     return store.get(key)
 
 
@@ -62,7 +68,7 @@ def test_outputs_of_a_failed_run_are_published_as_when_says(
     )
     status = namespace.finished("fails-1")
     assert (status["phase"], status["failure"]["exitCode"]) == ("Failed", 9)
-    assert ("res/out.zip" in store.keys()) == published
+    assert ("res/out.zip" in store.names()) == published
     assert not store.uploads("res/out.zip")
 
 
@@ -77,22 +83,23 @@ def test_an_evicted_pod_that_ends_politely_is_no_success_and_runs_again(namespac
     }
     path = f"/api/v1/namespaces/{namespace.name}/pods/{pod['metadata']['name']}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-    status = wait_for(
-        "a second attempt", lambda: (s := namespace.status("polite-1")).get("attempt") == 2 and s, seconds=90
-    )
+    status = wait_for("a second attempt", lambda: (s := namespace.status("polite-1")).get("attempt") == 2 and s, seconds=90)
     assert status["phase"] not in {"Succeeded", "Failed"}
-    assert "res/out.zip" not in store.keys()
+    assert "res/out.zip" not in store.names()
     namespace.patch("jr", "polite-1", {"spec": {"cancel": True}})
     assert namespace.finished("polite-1")["phase"] == "Cancelled"
-    assert "res/out.zip" not in store.keys()
+    assert "res/out.zip" not in store.names()
 
 
 def test_a_deleted_pod_is_no_success_and_the_attempt_is_not_charged(namespace: Namespace, store: Bucket) -> None:
-    code = PARTIAL + """
+    code = (
+        PARTIAL
+        + """
     if os.environ["MILLRACE_ATTEMPT"] == "1":
         while True:
             time.sleep(0.1)
 """
+    )
     namespace.apply(function("again", code), job_run("again-1", "again", outputs=ON_SUCCESS))
     pod = namespace.main_running("again-1")
     namespace.delete("pod", pod["metadata"]["name"])
@@ -131,16 +138,17 @@ def test_the_deadline_of_user_code_does_not_end_the_upload(namespace: Namespace,
 
 
 def test_scratch_is_full_before_the_kubelet_kills_and_partial_output_survives(namespace: Namespace, store: Bucket) -> None:
-    fills = PARTIAL + """
+    fills = (
+        PARTIAL
+        + """
     with open("/tmp/filling", "wb") as file:
         while True:
             file.write(b"x" * 1_000_000)
             file.flush()
             time.sleep(0.02)
 """
-    namespace.apply(
-        function("fills", fills), job_run("fills-1", "fills", outputs=ALWAYS, scratch={"size": "64Mi"})
     )
+    namespace.apply(function("fills", fills), job_run("fills-1", "fills", outputs=ALWAYS, scratch={"size": "64Mi"}))
     status = namespace.finished("fills-1")
     assert (status["phase"], status["failure"]["reason"]) == ("Failed", "ScratchFull"), status
     assert store.unzip("res/out.zip") == {"partial.txt": b"so far"}
@@ -166,7 +174,9 @@ def test_an_image_without_python_ends_as_start_error(namespace: Namespace) -> No
 
 def waiting_reason(namespace: Namespace, run: str, reason: str) -> dict[str, Any]:
     """Status of a run that waits, with that reason."""
-    return wait_for(f"{run} waits with {reason}", lambda: (s := namespace.status(run)).get("reason") == reason and s, seconds=30)
+    return wait_for(
+        f"{run} waits with {reason}", lambda: (s := namespace.status(run)).get("reason") == reason and s, seconds=30
+    )
 
 
 def test_an_image_that_cannot_be_pulled_has_its_reason_at_once_and_ends_at_its_deadline(namespace: Namespace) -> None:

@@ -199,7 +199,8 @@ def test_requirements_are_installed_as_wheels_before_the_handler_runs(namespace:
 
 def test_requirements_that_cannot_be_resolved_say_so_in_the_resolvers_words(namespace: Namespace) -> None:
     namespace.apply(
-        function("never", "def main():\n    pass\n", requirements=["six==1.16.0", "six==1.15.0"]), job_run("never-1", "never")
+        function("never", "def main():\n    pass\n", requirements=["six==1.16.0", "six==1.15.0"]),
+        job_run("never-1", "never"),
     )
     failure = namespace.finished("never-1", seconds=180)["failure"]
     assert (failure["reason"], failure["container"]) == ("RequirementsFailed", "stage")
@@ -208,7 +209,9 @@ def test_requirements_that_cannot_be_resolved_say_so_in_the_resolvers_words(name
 
 def test_a_payload_that_is_too_large_is_failed_before_a_job_exists(namespace: Namespace) -> None:
     rows = [["x" * 1000] for _ in range(250)]
-    namespace.apply(function("big", SHOW), job_run("big-1", "big", inputData=[{"fields": ["a"], "values": rows}]), server_side=True)
+    namespace.apply(
+        function("big", SHOW), job_run("big-1", "big", inputData=[{"fields": ["a"], "values": rows}]), server_side=True
+    )
     status = namespace.finished("big-1")
     assert status["failure"]["reason"] == "PayloadTooLarge"
     assert "196608" in status["failure"]["message"]

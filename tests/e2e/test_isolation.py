@@ -62,7 +62,7 @@ def test_a_store_credential_is_nowhere_but_in_its_secret(namespace: Namespace, b
     (pod,) = namespace.pods("curious-1")
     logs = [namespace.kubectl("logs", pod["metadata"]["name"], "-c", name) for name in ("stage", "main", "collect")]
     operator = kubectl("-n", "millrace-system", "logs", "deploy/millrace-operator")
-    stored = [bucket.get(name) for name in bucket.keys()]
+    stored = [bucket.get(name) for name in bucket.names()]
     seen = bucket.unzip("res/out.zip")["seen.txt"]
     assert b"BATCH_INPUT_DIR" in seen
     places = [everything, *logs, operator, *(data.decode(errors="replace") for data in (*stored, seen))]
@@ -107,7 +107,7 @@ def test_user_code_that_forges_its_exit_publishes_nothing_as_a_success(namespace
     )
     status = namespace.finished("forger-1")
     assert (status["phase"], status["failure"]["exitCode"]) == ("Failed", 7), status
-    assert not [key for key in store.keys() if key.startswith("res/")]
+    assert not [key for key in store.names() if key.startswith("res/")]
     assert not store.uploads("res/out.zip")
     (pod,) = namespace.pods("forger-1")
     log = namespace.kubectl("logs", pod["metadata"]["name"], "-c", "main")
@@ -175,7 +175,8 @@ def test_the_operator_may_not_read_secrets_and_user_labels_reach_no_child(namesp
     labelled["metadata"]["labels"] = {"argocd.argoproj.io/instance": "app"}
     namespace.apply(function("plain", "def main():\n    pass\n"), labelled)
     namespace.finished("labelled")
-    children = [*namespace.list("jobs"), *namespace.list("pods"), *namespace.list("cm", "app.kubernetes.io/managed-by=millrace")]
+    revisions = namespace.list("cm", "app.kubernetes.io/managed-by=millrace")
+    children = [*namespace.list("jobs"), *namespace.list("pods"), *revisions]
     assert len(children) >= 3
     assert not [child for child in children if "argocd.argoproj.io/instance" in child["metadata"].get("labels", {})]
     assert "ownerReferences" not in namespace.run("labelled")["metadata"]

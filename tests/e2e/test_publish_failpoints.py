@@ -151,7 +151,7 @@ def held_at(faulty: FaultyStore, name: str, point: str, **spec: object) -> Run:
     run = start(faulty, name, **spec)
     run.rule(method, url, "hold", skip=skip).met()
     bucket = faulty.bucket
-    records = [key for key in bucket.keys(f".millrace/runs/{run.uid}/") if key.endswith("attempts/1/commit.json")]
+    records = [key for key in bucket.names(f".millrace/runs/{run.uid}/") if key.endswith("attempts/1/commit.json")]
     assert bool(records) == (point in RECORDED)
     assert bool(bucket.versions(run.key)) == (point == "after-complete")
     assert bool(bucket.uploads(run.key)) == (point not in {"start", "intent-written", "after-complete"})

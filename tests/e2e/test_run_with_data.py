@@ -8,7 +8,7 @@ import json
 from support.cluster import Namespace, function, job_run, kubectl
 from support.store import Bucket
 
-SCORE = '''
+SCORE = """
 import csv, os, pathlib
 
 def main(data, threshold):
@@ -18,7 +18,7 @@ def main(data, threshold):
         rows = list(csv.DictReader(path.open()))
         print(path.name, len(rows), flush=True)
         (out / path.name).write_text("".join(f"{row['id']},{float(row['x']) > threshold}\\n" for row in rows))
-'''
+"""
 CSV = {"a.csv": b"id,x\n1,0.2\n2,0.9\n", "b c.csv": b"id,x\n3,0.5\n"}
 
 
@@ -64,7 +64,7 @@ def test_logs_of_all_containers_are_archived(namespace: Namespace, store: Bucket
     )
     status = namespace.finished("talk-1")
     assert status["phase"] == "Succeeded", status
-    logs = {key.rsplit("/", 1)[1]: store.get(key) for key in store.keys("logs/talk-1/")}
+    logs = {key.rsplit("/", 1)[1]: store.get(key) for key in store.names("logs/talk-1/")}
     assert b"a line of main" in logs["main.log"]
     assert set(logs) >= {"main.log", "stage.log", "collect.log"}
     assert status["logs"].startswith(f"s3://{store.name}/logs/talk-1/")

@@ -24,7 +24,9 @@ class HostOperator:
 
     def __init__(self, folder: Path) -> None:
         self._config, self._log = folder / "config.yaml", folder / "operator.log"
-        settings = kubectl("-n", "millrace-system", "get", "configmap", "-l", "app.kubernetes.io/name=millrace", "-o", CONFIG)
+        settings = kubectl(
+            "-n", "millrace-system", "get", "configmap", "-l", "app.kubernetes.io/name=millrace", "-o", CONFIG
+        )
         self._config.write_text(settings.replace("caBundleFile", "ignoredFile"))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,9 +55,14 @@ def host_operator(folder: Path) -> Iterator[HostOperator]:
     """Takes over from the installed operator, and gives back to it."""
     operator = HostOperator(folder)
     kubectl("scale", *DEPLOYMENT, "--replicas=0")
-    wait_for("the installed operator is gone", lambda: not kubectl(
-        "-n", "millrace-system", "get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name"
-    ).strip())
+    wait_for(
+        "the installed operator is gone",
+        lambda: (
+            not kubectl(
+                "-n", "millrace-system", "get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name"
+            ).strip()
+        ),
+    )
     try:
         operator.start()
         yield operator

@@ -54,7 +54,7 @@ class Bucket:
             response.close()
             response.release_conn()
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         """All keys, those of ours below .millrace/ and the logs too."""
         found = self.client.list_objects(self.name, prefix=prefix, recursive=True)
         return sorted(str(entry.object_name) for entry in found)

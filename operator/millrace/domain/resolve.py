@@ -13,6 +13,7 @@ from millrace.api.function import Function
 from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.conditions import find
 from millrace.domain.names import revision_name
+from millrace.domain.reasons import Reason
 from millrace.domain.settings import DEFAULT_PYTHON, Settings
 from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
@@ -78,10 +79,12 @@ def check_function(function: Function, settings: Settings) -> Obstacle | None:
     needs_ours = not (function.spec.image or function.spec.base_image)
     if needs_ours and version not in settings.python_versions:
         offered = ", ".join(sorted(settings.python_versions))
-        return Obstacle("PythonVersionNotOffered", f"spec.pythonVersion {version} is not offered here; offered: {offered}")
+        return Obstacle(
+            Reason.PYTHON_VERSION_NOT_OFFERED, f"spec.pythonVersion {version} is not offered here; offered: {offered}"
+        )
     if len(function.spec.source.inline.encode()) > 128 * 1024:
         return Obstacle(
-            "SourceTooLarge", "spec.source.inline has more than 131072 bytes; keep data and generated code out of it"
+            Reason.SOURCE_TOO_LARGE, "spec.source.inline has more than 131072 bytes; keep data and generated code out of it"
         )
     return None
 
@@ -95,12 +98,12 @@ def default_store(stores: Mapping[str, DataStore]) -> DataStore | None:
 def _check_store(name: str, stores: Mapping[str, DataStore]) -> Obstacle | None:
     store = stores.get(name)
     if store is None:
-        return Obstacle("DataStoreNotFound", f"DataStore {name} does not exist in this namespace")
+        return Obstacle(Reason.DATA_STORE_NOT_FOUND, f"DataStore {name} does not exist in this namespace")
     ready = find(store.status.conditions, "Ready")
     if ready is None or ready.observed_generation != store.metadata.generation or ready.status == "Unknown":
-        return Obstacle("DataStoreNotChecked", f"DataStore {name} is being checked", known=False)
+        return Obstacle(Reason.DATA_STORE_NOT_CHECKED, f"DataStore {name} is being checked", known=False)
     if ready.status == "False":
-        return Obstacle("DataStoreNotReady", f"DataStore {name}: {ready.reason}: {ready.message}")
+        return Obstacle(Reason.DATA_STORE_NOT_READY, f"DataStore {name}: {ready.reason}: {ready.message}")
     return None
 
 
@@ -110,10 +113,10 @@ def _check_mounts(run: JobRun) -> Obstacle | None:
     for mount in run.spec.volume_mounts:
         name, path = mount.get("name"), posixpath.normpath(str(mount.get("mountPath")))
         if name not in volumes:
-            return Obstacle("InvalidPodTemplate", f"volumeMounts: {name} is not a name under volumes", heals=False)
+            return Obstacle(Reason.INVALID_POD_TEMPLATE, f"volumeMounts: {name} is not a name under volumes", heals=False)
         for ours in (ROOT, IMAGE_RUNTIME_DIR):
             if f"{path}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{path}/"):
-                return Obstacle("InvalidPodTemplate", f"volumeMounts: {path} is millrace's own place", heals=False)
+                return Obstacle(Reason.INVALID_POD_TEMPLATE, f"volumeMounts: {path} is millrace's own place", heals=False)
     return None
 
 
@@ -148,20 +151,20 @@ def resolve(
 ) -> Resolved | Obstacle:
     """Decides what is run; `stores` are those of the run's namespace by name. The first obstacle found is returned."""
     if function is None:
-        return Obstacle("FunctionNotFound", f"Function {run.spec.function_ref.name} does not exist in this namespace")
+        return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function_ref.name} does not exist in this namespace")
     if obstacle := check_function(function, settings):
         return obstacle
     shared = {i.name for i in run.spec.inputs} & set(run.spec.parameters)
     if shared:
         names = ", ".join(sorted(shared))
-        return Obstacle("ParameterMismatch", f"both an input and a parameter are named {names}", heals=False)
+        return Obstacle(Reason.PARAMETER_MISMATCH, f"both an input and a parameter are named {names}", heals=False)
     if obstacle := _check_mounts(run):
         return obstacle
     default = default_store(stores)
     needs_default = any(output.asset for output in run.spec.outputs)
     if default is None and needs_default:
         return Obstacle(
-            "DefaultStoreNotFound",
+            Reason.DEFAULT_STORE_NOT_FOUND,
             "an output with asset goes to the namespace's default store; give one DataStore the annotation "
             'millrace.dev/is-default: "true"',
         )
@@ -178,7 +181,7 @@ def resolve(
     )
     logs = _logs_store(run, default, outputs)
     if run.spec.logs == "Archive" and logs is None:
-        return Obstacle("DefaultStoreNotFound", "logs: Archive needs a default store in the namespace, or an output")
+        return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, "logs: Archive needs a default store in the namespace, or an output")
     if logs is not None and (obstacle := _check_store(logs.metadata.name, stores)):
         return obstacle
     version = function.spec.python_version or DEFAULT_PYTHON

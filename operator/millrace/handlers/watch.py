@@ -1,4 +1,4 @@
-"""kopf as the informer: events go into the controller, nothing else happens here. The only importer of kopf besides app.py."""
+"""kopf as the informer: events go into the controller, nothing else happens here."""
 
 from __future__ import annotations
 

@@ -7,44 +7,53 @@ from dataclasses import replace
 
 from millrace import protocol as p
 from millrace.domain.attempts import Failure
+from millrace.domain.reasons import Reason
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import ContainerFacts, PodFacts
 
 # Waiting reasons of a container that cannot start by itself, and what they are to the user.
 WAITING = {
-    "ErrImagePull": "ImagePull",
-    "ImagePullBackOff": "ImagePull",
-    "InvalidImageName": "ImagePull",
-    "ErrImageNeverPull": "ImagePull",
-    "ImageInspectError": "ImagePull",
-    "CreateContainerConfigError": "ConfigError",
-    "CreateContainerError": "StartError",
-    "RunContainerError": "StartError",
+    "ErrImagePull": Reason.IMAGE_PULL,
+    "ImagePullBackOff": Reason.IMAGE_PULL,
+    "InvalidImageName": Reason.IMAGE_PULL,
+    "ErrImageNeverPull": Reason.IMAGE_PULL,
+    "ImageInspectError": Reason.IMAGE_PULL,
+    "CreateContainerConfigError": Reason.CONFIG_ERROR,
+    "CreateContainerError": Reason.START_ERROR,
+    "RunContainerError": Reason.START_ERROR,
 }
-START_FAILURES = {"StartError", "ContainerCannotRun"}
+START_FAILURES = {"StartError", "ContainerCannotRun"}  # in the words of the container runtime
+OOM = "OOMKilled"  # also theirs
 
 # Disruption reasons of Kubernetes (pod condition DisruptionTarget).
 DISRUPTIONS = {
-    "EvictionByEvictionAPI": "Evicted",
-    "TerminationByKubelet": "Evicted",
-    "PreemptionByScheduler": "Preempted",
-    "DeletionByTaintManager": "NodeLost",
-    "DeletionByPodGC": "NodeLost",
+    "EvictionByEvictionAPI": Reason.EVICTED,
+    "TerminationByKubelet": Reason.EVICTED,
+    "PreemptionByScheduler": Reason.PREEMPTED,
+    "DeletionByTaintManager": Reason.NODE_LOST,
+    "DeletionByPodGC": Reason.NODE_LOST,
 }
 
 OWN_CODES = {
-    p.EXIT_HANDLER_NOT_FOUND: "HandlerNotFound",
-    p.EXIT_PARAMETER_MISMATCH: "ParameterMismatch",
-    p.EXIT_UPLOAD_FAILED: "UploadFailed",
-    p.EXIT_DEADLINE_EXCEEDED: "DeadlineExceeded",
-    p.EXIT_SCRATCH_FULL: "ScratchFull",
-    p.EXIT_REQUIREMENTS_FAILED: "RequirementsFailed",
-    p.EXIT_NEEDS_BUILD: "NeedsBuild",
-    p.EXIT_STAGE_FAILED: "StageFailed",
-    p.EXIT_RUNTIME_ERROR: "RuntimeError",
+    p.EXIT_HANDLER_NOT_FOUND: Reason.HANDLER_NOT_FOUND,
+    p.EXIT_PARAMETER_MISMATCH: Reason.PARAMETER_MISMATCH,
+    p.EXIT_UPLOAD_FAILED: Reason.UPLOAD_FAILED,
+    p.EXIT_DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
+    p.EXIT_SCRATCH_FULL: Reason.SCRATCH_FULL,
+    p.EXIT_REQUIREMENTS_FAILED: Reason.REQUIREMENTS_FAILED,
+    p.EXIT_NEEDS_BUILD: Reason.NEEDS_BUILD,
+    p.EXIT_STAGE_FAILED: Reason.STAGE_FAILED,
+    p.EXIT_RUNTIME_ERROR: Reason.RUNTIME_ERROR,
 }
 # What another attempt cannot change.
-FINAL = {"HandlerNotFound", "ParameterMismatch", "RequirementsFailed", "NeedsBuild", "UploadFailed", "StartError"}
+FINAL = {
+    Reason.HANDLER_NOT_FOUND,
+    Reason.PARAMETER_MISMATCH,
+    Reason.REQUIREMENTS_FAILED,
+    Reason.NEEDS_BUILD,
+    Reason.UPLOAD_FAILED,
+    Reason.START_ERROR,
+}
 
 SIGKILL, SIGTERM = 137, 143  # exit codes of processes that died of them
 # How the kubelet words that a pod has used more disk than it may, in contrast to a node that is short of it.
@@ -58,16 +67,16 @@ def _verdict(container: ContainerFacts, message: str) -> Failure:
     code, own = container.exit_code or 0, OWN_CODES.get(container.exit_code or 0)
     # User code is not run again for an upload that failed.
     again = container.name != p.COLLECT
-    if container.reason == "OOMKilled" or (container.name == p.MAIN and container.report().get("reason") == "OOMKilled"):
-        return Failure("OOMKilled", message or f"{container.name} used more memory than its limit", again=again)
+    if container.reason == OOM or (container.name == p.MAIN and container.report().get("reason") == p.REASON_OOM_KILLED):
+        return Failure(Reason.OOM_KILLED, message or f"{container.name} used more memory than its limit", again=again)
     if container.reason in START_FAILURES:
-        return Failure("StartError", message, again=False)
+        return Failure(Reason.START_ERROR, message, again=False)
     if code == p.EXIT_TERMINATED or (code == SIGTERM and container.name != p.MAIN):
-        return Failure("PodDeleted", f"the pod was deleted while {container.name} ran", charged=False)
+        return Failure(Reason.POD_DELETED, f"the pod was deleted while {container.name} ran", charged=False)
     if code == SIGKILL and not message:
         killed = f"{container.name} was killed (exit code 137): for lack of memory, or with its pod"
-        return Failure("Killed", killed, again=again)
-    reason = own or {p.MAIN: "UserError", p.STAGE: "StageFailed"}.get(container.name, "UploadFailed")
+        return Failure(Reason.KILLED, killed, again=again)
+    reason = own or {p.MAIN: Reason.USER_ERROR, p.STAGE: Reason.STAGE_FAILED}.get(container.name, Reason.UPLOAD_FAILED)
     return Failure(reason, message or f"{container.name} ended with exit code {code}", again=again and reason not in FINAL)
 
 
@@ -88,7 +97,7 @@ def _stopped(pod: PodFacts) -> bool:
     main, collect = pod.container(p.MAIN), pod.container(p.COLLECT)
     if main.over and main.exit_code != p.EXIT_TERMINATED:
         # Process 1 says how user code ended; only when it was killed itself, it says nothing.
-        killed = main.exit_code in {SIGKILL, SIGTERM} and main.reason != "OOMKilled" and not main.report()
+        killed = main.exit_code in {SIGKILL, SIGTERM} and main.reason != OOM and not main.report()
         return killed or (main.exit_code == 0 and collect.failed)
     return True
 
@@ -99,18 +108,20 @@ def _disrupted(pod: PodFacts) -> Failure:
     found = _of_container(main) if main.failed else Failure("")
     if pod.disruption:
         reason, message = pod.disruption
-        return replace(found, reason=DISRUPTIONS.get(reason, "Evicted"), message=message[:1024] or reason, charged=False)
+        return replace(
+            found, reason=DISRUPTIONS.get(reason, Reason.EVICTED), message=message[:1024] or reason, charged=False
+        )
     moment = "before user code ran"
     if main.started:
         moment = "while the outputs were uploaded" if main.exit_code == 0 else "while user code ran"
-    return replace(found, reason="PodDeleted", message=f"the pod was deleted {moment}", charged=False)
+    return replace(found, reason=Reason.POD_DELETED, message=f"the pod was deleted {moment}", charged=False)
 
 
 def of_pod(pod: PodFacts) -> Failure:
     """The failure of a pod that is over and has failed: the first cause wins, main before stage before collect."""
     if pod.reason == "Evicted":
         full = OVER_LIMIT in pod.message
-        return Failure("ScratchFull" if full else "Evicted", pod.message[:1024], charged=full)
+        return Failure(Reason.SCRATCH_FULL if full else Reason.EVICTED, pod.message[:1024], charged=full)
     main = pod.container(p.MAIN)
     if (pod.disruption or pod.deleted) and _stopped(pod):
         return _disrupted(pod)
@@ -118,12 +129,12 @@ def of_pod(pod: PodFacts) -> Failure:
         if pod.container(name).failed:
             return _of_container(pod.container(name))
     # The kubelet has refused it (OutOfcpu, NodeAffinity, NodeShutdown...), or it vanished with its node.
-    return Failure(pod.reason or "PodFailed", pod.message[:1024] or "the pod failed", charged=main.started is not None)
+    return Failure(pod.reason or Reason.POD_FAILED, pod.message[:1024] or "the pod failed", charged=main.started is not None)
 
 
 def backstop(message: str) -> Failure:
     """The failure of a Job that its own deadline has ended: all phases together took too long, whoever is to blame."""
-    return Failure("DeadlineExceeded", message, again=False)
+    return Failure(Reason.DEADLINE_EXCEEDED, message, again=False)
 
 
 def of_job(job: JobFacts) -> Failure:
@@ -132,16 +143,16 @@ def of_job(job: JobFacts) -> Failure:
     if reason == "DeadlineExceeded":
         return backstop(message)
     if "DisruptionTarget" in message:
-        return Failure("Evicted", message, charged=False)
+        return Failure(Reason.EVICTED, message, charged=False)
     if found := _EXIT_CODE.search(message):
         return _of_container(ContainerFacts(name=found[1], exit_code=int(found[2]), reason="Error"))
-    return Failure("PodDeleted", f"the pod is gone: {message}" if message else "the pod is gone", charged=False)
+    return Failure(Reason.POD_DELETED, f"the pod is gone: {message}" if message else "the pod is gone", charged=False)
 
 
 def obstacle_of(pod: PodFacts) -> tuple[str, str] | None:
     """What keeps a pod from starting (reason and message), if anything does."""
     if pod.unschedulable is not None and not pod.scheduled:
-        return "Unschedulable", pod.unschedulable
+        return Reason.UNSCHEDULABLE, pod.unschedulable
     for container in pod.containers.values():
         if container.waiting in WAITING:
             return WAITING[container.waiting], f"{container.name}: {container.message or container.waiting}"

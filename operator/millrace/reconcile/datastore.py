@@ -11,6 +11,7 @@ from millrace.build.job import probe_job
 from millrace.domain.clock import parse, render
 from millrace.domain.conditions import Mark, find
 from millrace.domain.names import probe_name
+from millrace.domain.reasons import Reason
 from millrace.domain.settings import Settings
 from millrace.observe.failure import obstacle_of
 from millrace.observe.job import JobFacts
@@ -20,7 +21,7 @@ from millrace.reconcile.refusal import REFUSED_SECONDS, refusal
 from millrace.reconcile.status import conditions_patch, patch
 from millrace.reconcile.waiting import NO_CONTAINER_SECONDS, NO_POD_SECONDS
 
-PROBING = Mark("Ready", status=None, reason="Probing", message="the probe has not answered yet")
+PROBING = Mark("Ready", status=None, reason=Reason.PROBING, message="the probe has not answered yet")
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,18 @@ class DataStoreSnapshot:
 def verdict(job: JobFacts, pod: PodFacts | None) -> Mark | None:
     """What the probe says; None while it has said nothing."""
     if job.complete:
-        return Mark("Ready", status=True, reason="Reachable", message="")
+        return Mark("Ready", status=True, reason=Reason.REACHABLE, message="")
     if pod is None:
         return None
     probe = pod.container("probe")
     if obstacle := obstacle_of(pod):
-        reason = "CredentialsMissing" if obstacle[0] == "ConfigError" else obstacle[0]
+        reason = "CredentialsMissing" if obstacle[0] == Reason.CONFIG_ERROR else obstacle[0]
         return Mark("Ready", status=False, reason=reason, message=obstacle[1].removeprefix("probe: "))
     if report := probe.report() or probe.last_report():
         return Mark(
             "Ready",
             status=False,
-            reason=str(report.get("reason") or "ProbeFailed"),
+            reason=str(report.get("reason") or Reason.PROBE_FAILED),
             message=str(report.get("message") or "the probe failed"),
         )
     return None

@@ -8,6 +8,7 @@ from datetime import datetime
 from millrace.api.function import Function
 from millrace.build.revision import revision
 from millrace.domain.conditions import Mark
+from millrace.domain.reasons import Reason
 from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Plan
@@ -43,7 +44,7 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
         current = wanted["metadata"]["name"]
         if current not in s.revisions:
             actions.append(Create(wanted))
-        mark = Mark("Ready", status=True, reason="Valid", message="")
+        mark = Mark("Ready", status=True, reason=Reason.VALID, message="")
         status["revision"] = current
     superseded = [
         Delete("ConfigMap", meta.namespace, name, uid)

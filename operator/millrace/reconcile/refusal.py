@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from millrace.domain.reasons import Reason
 from millrace.domain.resolve import Obstacle
 from millrace.reconcile.plan import Learned
 
@@ -14,7 +15,7 @@ def refusal(learned: Learned, now: datetime) -> Obstacle | None:
     """Why a POST was refused; None where it was not, or where it is time to try again."""
     if learned.taken:
         return Obstacle(
-            "NameTaken",
+            Reason.NAME_TAKEN,
             f"{learned.taken} exists and is not of this run; remove it or give the run another name",
             heals=False,
         )
@@ -22,9 +23,9 @@ def refusal(learned: Learned, now: datetime) -> Obstacle | None:
         return None
     status, message, when = learned.refusal
     if status in {400, 422}:
-        return Obstacle("InvalidPodTemplate", message, heals=False)
+        return Obstacle(Reason.INVALID_POD_TEMPLATE, message, heals=False)
     if now.timestamp() - when >= REFUSED_SECONDS:
         return None
     if status == 409:
-        return Obstacle("NameTaken", message)
-    return Obstacle("QuotaExceeded" if "exceeded quota" in message else "Forbidden", message)
+        return Obstacle(Reason.NAME_TAKEN, message)
+    return Obstacle(Reason.QUOTA_EXCEEDED if "exceeded quota" in message else Reason.FORBIDDEN, message)

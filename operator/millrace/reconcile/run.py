@@ -20,6 +20,7 @@ from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.clock import parse, render
 from millrace.domain.conditions import find
 from millrace.domain.names import job_name
+from millrace.domain.reasons import Reason
 from millrace.domain.resolve import Obstacle, Resolved, resolve
 from millrace.domain.settings import Settings
 from millrace.observe.failure import backstop, of_job, of_pod
@@ -84,7 +85,7 @@ def reconcile_run(s: RunSnapshot) -> Plan:
 def _start(s: RunSnapshot, attempt: int) -> Plan:
     run = s.run
     if run.spec.cancel:
-        return finish(s.run, Outcome(Phase.CANCELLED, Failure("Cancelled", "cancelled before it was started")), s.now)
+        return finish(s.run, Outcome(Phase.CANCELLED, Failure(Reason.CANCELLED, "cancelled before it was started")), s.now)
     found = resolve(run, s.function, s.stores, s.settings)
     if isinstance(found, Resolved):
         found = refusal(s.learned, s.now) or found
@@ -93,7 +94,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
     try:
         job = run_job(found, s.settings, attempt)
     except TooLarge as error:
-        return finish(run, Outcome(Phase.FAILED, Failure("PayloadTooLarge", str(error))), s.now)
+        return finish(run, Outcome(Phase.FAILED, Failure(Reason.PAYLOAD_TOO_LARGE, str(error))), s.now)
     actions: list[Action] = []
     if found.revision not in s.config_maps:
         actions.append(Create(revision(found.function), tell=run.metadata.uid))
@@ -102,7 +103,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
     started = progress(
         run,
         phase=Phase.PENDING,
-        reason="Starting",
+        reason=Reason.STARTING,
         message="the Job was created",
         now=s.now,
         attempt=attempt,
@@ -143,8 +144,8 @@ def _job_gone(s: RunSnapshot, jobs: list[JobFacts], known: str) -> Plan:
     message = f"the Job {known} was deleted"
     if any(not found.over and not waiting.is_lost(found, s.now) for found in s.orphans):
         phase = s.run.status.phase or Phase.PENDING
-        return Plan(note(s.run, phase, "JobDeleted", f"{message}; its pod is not over yet", s.now), again=LOOK_SECONDS)
-    failure = of_pod(pod) if pod and pod.over else Failure("JobDeleted", message, charged=False)
+        return Plan(note(s.run, phase, Reason.JOB_DELETED, f"{message}; its pod is not over yet", s.now), again=LOOK_SECONDS)
+    failure = of_pod(pod) if pod and pod.over else Failure(Reason.JOB_DELETED, message, charged=False)
     return _after_failure(s, jobs, failure, pod)
 
 
@@ -161,7 +162,7 @@ def _follow(s: RunSnapshot, jobs: list[JobFacts]) -> Plan:
         return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job), s.now)
     meta = s.run.metadata
     if s.run.spec.cancel and not job.ended and not job.over and not (pod and pod.over):
-        end = EndJob(meta.namespace, job.name, job.uid, "Cancelled", "spec.cancel was set")
+        end = EndJob(meta.namespace, job.name, job.uid, Reason.CANCELLED, "spec.cancel was set")
         return Plan((end,), again=waiting.LOST_SECONDS)
     failure = _failure(s, job, pod)
     if failure is None:
@@ -178,7 +179,7 @@ def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
     return progress(
         s.run,
         phase=Phase.PENDING,
-        reason="Starting",
+        reason=Reason.STARTING,
         message="the Job was created",
         now=s.now,
         attempt=job.attempt,
@@ -195,14 +196,16 @@ def _failure(s: RunSnapshot, job: JobFacts, pod: PodFacts | None) -> Failure | N
             late = job.failed is not None and job.failed[0] == "DeadlineExceeded" and not found.charged
             return backstop(job.failed[1]) if late and job.failed else found
         if waiting.is_lost(pod, s.now):
-            return Failure("NodeLost", f"node {pod.node} does not answer: the pod was not ended in time", charged=False)
+            return Failure(
+                Reason.NODE_LOST, f"node {pod.node} does not answer: the pod was not ended in time", charged=False
+            )
         return None
     if job.failed and not job.active and not job.terminating:
         return of_job(job)
     if job.suspended and not job.active and not job.terminating:
-        return Failure("PodDeleted", "the pod was ended", charged=False)
+        return Failure(Reason.POD_DELETED, "the pod was ended", charged=False)
     if job.deleted:
-        return Failure("JobDeleted", f"the Job {job.name} was deleted", charged=False)
+        return Failure(Reason.JOB_DELETED, f"the Job {job.name} was deleted", charged=False)
     return None
 
 
@@ -212,10 +215,10 @@ def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: 
     attempt = max(run.status.attempt or 1, newest.attempt if newest else 1)
     current = newest if newest and newest.attempt == attempt else None
     if run.spec.cancel:
-        cancelled = replace(failure, reason="Cancelled", message="spec.cancel was set")
+        cancelled = replace(failure, reason=Reason.CANCELLED, message="spec.cancel was set")
         return finish(run, Outcome(Phase.CANCELLED, cancelled, pod=pod, job=current), s.now)
     earlier = [_past_failure(job, s.pods.get(job.uid)) for job in jobs if job.attempt < attempt]
-    gone = [Failure("JobDeleted", charged=False)] * (attempt - 1 - len(earlier))
+    gone = [Failure(Reason.JOB_DELETED, charged=False)] * (attempt - 1 - len(earlier))
     failures = [*gone, *earlier, failure]
     if not may_retry(failures, run.spec.retries):
         return finish(run, Outcome(Phase.FAILED, failure, pod=pod, job=current), s.now)
@@ -234,7 +237,7 @@ def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: 
     started = progress(
         run,
         phase=Phase.PENDING,
-        reason="Retrying",
+        reason=Reason.RETRYING,
         message=what,
         now=s.now,
         attempt=following,

@@ -8,6 +8,7 @@ from millrace import protocol as p
 from millrace.api.base import seconds
 from millrace.api.jobrun import JobRun, Phase
 from millrace.domain.clock import parse
+from millrace.domain.reasons import Reason
 from millrace.observe.failure import START_FAILURES, obstacle_of
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
@@ -22,8 +23,8 @@ SETTLED_SECONDS = 2  # phases that are over sooner are not written; the kubelet'
 QUIET_SECONDS = 5  # nor are those of a run that is over sooner: it costs its POST and two writes of its status
 SLACK_SECONDS = 60  # what the containers themselves have before we end a pod that is over its deadline
 HOPELESS = {"InvalidImageName"}  # what waits for nothing
-BLOCKING = {"ConfigError", "VolumeNotMounted"}  # what heals when somebody makes an object that is missing
-UNDERWAY = {"Starting", "Retrying"}  # reasons of a Pending run that nothing holds up
+BLOCKING = {Reason.CONFIG_ERROR, Reason.VOLUME_NOT_MOUNTED}  # what heals when somebody makes an object that is missing
+UNDERWAY = {Reason.STARTING, Reason.RETRYING}  # reasons of a Pending run that nothing holds up
 
 
 def is_lost(pod: PodFacts, now: datetime) -> bool:
@@ -40,7 +41,7 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     main = pod.container(p.MAIN)
     if main.reason in START_FAILURES:
         # collect would wait for a main that never comes.
-        return _end(run, job, "StartError", main.message)
+        return _end(run, job, Reason.START_ERROR, main.message)
     phase, since = phase_of(pod)
     age = (now - parse(since or pod.created or job.created)).total_seconds()
     obstacle = obstacle_of(pod)
@@ -53,7 +54,7 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     limit, field, value = _limit(run, phase)
     if age > limit:
         text = f"{phase.value} took longer than timeouts.{field} ({value})"
-        return _end(run, job, *((obstacle[0], f"{text}: {obstacle[1]}") if obstacle else ("DeadlineExceeded", text)))
+        return _end(run, job, *((obstacle[0], f"{text}: {obstacle[1]}") if obstacle else (Reason.DEADLINE_EXCEEDED, text)))
     left = max(limit - age, 1)
     if pod.deleted:
         left = max(min(left, _until_lost(pod, now)), 1)
@@ -117,7 +118,7 @@ def _pending(
     held = run.status.phase is Phase.BLOCKED or (run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY)
     if held:
         text = "the pod is being started"
-        return Plan((*progress(run, phase=Phase.PENDING, reason="Starting", message=text, now=now), *looks), again=left)
+        return Plan((*progress(run, phase=Phase.PENDING, reason=Reason.STARTING, message=text, now=now), *looks), again=left)
     return Plan(looks, again=left)
 
 
@@ -145,7 +146,7 @@ def _without_pod(run: JobRun, job: JobFacts, learned: Learned, now: datetime) ->
     if learned.events is None or learned.events[0] != job.uid:
         return Plan((look,))
     _, reason, message, when = learned.events
-    reason, message = (reason, message) if reason else ("PodNotCreated", "the Job has no pod")
+    reason, message = (reason, message) if reason else (Reason.POD_NOT_CREATED, "the Job has no pod")
     limit, field, value = _limit(run, Phase.PENDING)
     if age > limit:
         return _end(run, job, reason, f"it waited for timeouts.{field} ({value}): {message}")

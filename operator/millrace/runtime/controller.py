@@ -113,7 +113,7 @@ class Controller:
                 self.queue.failed(key)
             except ValidationError as error:
                 # Stored before its schema was narrowed: nobody else may wait for it.
-                log.error("object does not fit the schema", key=key, error=str(error))
+                log.warning("object does not fit the schema", key=key, error=str(error))
                 self.queue.done(key)
             except ApiError as error:
                 if error.unanswered and await self._was_away():

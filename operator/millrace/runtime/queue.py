@@ -24,6 +24,7 @@ class KeyedQueue(Generic[K]):
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
         self._due: dict[K, float] = {}
+        self._held: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
         self._count = 0
         self._wake: asyncio.Event = asyncio.Event()
@@ -32,7 +33,14 @@ class KeyedQueue(Generic[K]):
         return len(self._waiting) + len(self._in_work)
 
     def add(self, key: K) -> None:
-        """Asks for a pass, now."""
+        """Asks for a pass, now; later where the last one was told to come back later."""
+        held = self._held.get(key)
+        if held is not None:
+            left = held - asyncio.get_running_loop().time()
+            if left > 0:
+                self.add_after(key, left)
+                return
+            del self._held[key]
         if key in self._in_work:
             self._again.add(key)
         elif key not in self._waiting:
@@ -67,10 +75,15 @@ class KeyedQueue(Generic[K]):
         self._release(key)
 
     def failed(self, key: K, at_least: float = 0) -> float:
-        """The pass failed: another follows after a back-off, which is returned in seconds."""
+        """The pass failed: another follows after a back-off, which is returned in seconds.
+
+        An event may bring it forward, but not to less than `at_least` seconds.
+        """
         count = self._failures[key] = self._failures.get(key, 0) + 1
         pause = max(min(BACKOFF_SECONDS * float(1 << min(count - 1, 16)), BACKOFF_LIMIT), at_least)
         self._again.discard(key)
+        if at_least:
+            self._held[key] = asyncio.get_running_loop().time() + at_least
         self._release(key)
         self.add_after(key, pause)
         return pause

@@ -50,7 +50,7 @@ def test_a_hundred_runs_finish_once_each_while_the_operator_is_killed_twenty_tim
         wait_for("all runs over", lambda: len(over()) == RUNS, seconds=300)
         ends = over()
     assert Counter(ends.values()) == {"Succeeded": RUNS}, {n: p for n, p in ends.items() if p != "Succeeded"}
-    marks = [key.rsplit("/", 1)[1] for key in store.keys("marks/") if not key.endswith("manifest.json")]
+    marks = [key.rsplit("/", 1)[1] for key in store.names("marks/") if not key.endswith("manifest.json")]
     started = Counter(tuple(mark.split(".")[:2]) for mark in marks)
     assert {name for name, _ in started} == set(names)
     assert max(started.values()) == 1, [key for key, count in started.items() if count > 1]

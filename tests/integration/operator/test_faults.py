@@ -194,7 +194,7 @@ def test_retry_after_is_honoured(api_server: ApiServer) -> None:
         rig.run("one")
         succeed(rig, "one")
         rig.phase("one", "Succeeded")
-        first, second = posts(rig, "one")
+        first, second = posts(rig, "one")  # the Function's status, written meanwhile, does not bring it forward
         assert (first.answered, second.answered) == (429, 201)
         assert 4 <= second.at - first.at < 6
 

@@ -45,7 +45,7 @@ VARIANTS = {
     "order of files": {"order": NAMES[::-1]},
     "one CPU": {"cpus": [min(os.sched_getaffinity(0))]},
     "times of files": {"time": 1},
-    "modes of group and others": {"modes": [0o610, 0o700]},
+    "modes of group and others": {"modes": [0o611, 0o700]},
     "hash seed": {"env": {"PYTHONHASHSEED": "7"}},
 }
 

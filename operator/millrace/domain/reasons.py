@@ -1,0 +1,65 @@
+"""Why a run waits or has failed: one word each, the same in status, conditions, Events and metrics.
+
+docs/failure-reasons.md says what each means and what to do. Beside these, a failed `stage` hands on the data plane's own
+reason (millrace.data.errors), and a pod that a kubelet refuses the kubelet's.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Reasons that the operator gives."""
+
+    # Nothing is wrong.
+    VALID = "Valid"
+    REACHABLE = "Reachable"
+    PROBING = "Probing"
+    STARTING = "Starting"
+    RETRYING = "Retrying"
+    # What a run names is not there, or not ready: it waits.
+    PROBE_FAILED = "ProbeFailed"
+    FUNCTION_NOT_FOUND = "FunctionNotFound"
+    PYTHON_VERSION_NOT_OFFERED = "PythonVersionNotOffered"
+    SOURCE_TOO_LARGE = "SourceTooLarge"
+    DATA_STORE_NOT_FOUND = "DataStoreNotFound"
+    DATA_STORE_NOT_CHECKED = "DataStoreNotChecked"
+    DATA_STORE_NOT_READY = "DataStoreNotReady"
+    DEFAULT_STORE_NOT_FOUND = "DefaultStoreNotFound"
+    # The API server does not take what we make.
+    PAYLOAD_TOO_LARGE = "PayloadTooLarge"
+    NAME_TAKEN = "NameTaken"
+    INVALID_POD_TEMPLATE = "InvalidPodTemplate"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    FORBIDDEN = "Forbidden"
+    POD_SECURITY = "PodSecurity"
+    POD_NOT_CREATED = "PodNotCreated"
+    # The pod does not start.
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL = "ImagePull"
+    CONFIG_ERROR = "ConfigError"
+    VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+    START_ERROR = "StartError"
+    # User code, or what it was given, is at fault.
+    USER_ERROR = "UserError"
+    HANDLER_NOT_FOUND = "HandlerNotFound"
+    PARAMETER_MISMATCH = "ParameterMismatch"
+    REQUIREMENTS_FAILED = "RequirementsFailed"
+    NEEDS_BUILD = "NeedsBuild"
+    OOM_KILLED = "OOMKilled"
+    SCRATCH_FULL = "ScratchFull"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    # Moving data failed.
+    STAGE_FAILED = "StageFailed"
+    UPLOAD_FAILED = "UploadFailed"
+    # Somebody or something ended the pod.
+    CANCELLED = "Cancelled"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    POD_DELETED = "PodDeleted"
+    JOB_DELETED = "JobDeleted"
+    NODE_LOST = "NodeLost"
+    KILLED = "Killed"
+    POD_FAILED = "PodFailed"
+    RUNTIME_ERROR = "RuntimeError"
