@@ -33,5 +33,7 @@ def predict():
         time.sleep(0.05)
     release.touch()
     assert main.wait().code == 0
-    assert collect.wait().code == 0
+    done = collect.wait()
+    assert done.code == 0
+    assert "main is over: exit code 0" in done.out, done.out
     assert stored.zip("o/always.zip") == {"early": b"1", "late": b"2"}
