@@ -11,7 +11,7 @@ from millrace.api.datastore import DataStore
 from millrace.build import pod
 from millrace.build.payload import payload
 from millrace.build.plan import store_entry
-from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY, REVISION
+from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY, REVISION, STAGE_IMAGE
 from millrace.domain.names import job_name, label_value, probe_name
 from millrace.domain.resolve import Resolved
 from millrace.domain.settings import Settings
@@ -167,6 +167,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
             "name": probe_name(store.metadata.name, store.metadata.generation),
             "namespace": store.metadata.namespace,
             "labels": labels,
+            "annotations": {STAGE_IMAGE: settings.stage_image},
             "ownerReferences": [owner("DataStore", store.metadata)],
         },
         "spec": {

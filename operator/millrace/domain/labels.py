@@ -11,5 +11,6 @@ JOBRUN = f"{GROUP}/jobrun"
 FUNCTION = f"{GROUP}/function"
 DATASTORE = f"{GROUP}/datastore"
 
+STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

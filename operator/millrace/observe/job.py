@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ATTEMPT, ENDED, REVISION
+from millrace.domain.labels import ATTEMPT, ENDED, REVISION, STAGE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class JobFacts:
     deleted: bool
     ended: tuple[str, str] | None = None  # why we ended it: reason and message
     revision: str | None = None
+    stage_image: str | None = None  # of a probe
 
     @property
     def over(self) -> bool:
@@ -56,4 +57,5 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         deleted="deletionTimestamp" in meta,
         ended=(reason, message) if note else None,
         revision=annotations.get(REVISION),
+        stage_image=annotations.get(STAGE_IMAGE),
     )

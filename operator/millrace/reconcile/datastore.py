@@ -75,8 +75,9 @@ def reconcile_datastore(s: DataStoreSnapshot) -> Plan:
             return Plan((*stale, *_write(s, refused)), again=REFUSED_SECONDS)
         probing = () if known else _write(s, PROBING)
         return Plan((*stale, Create(probe_job(s.store, s.settings)), *probing), again=NO_POD_SECONDS + 0.1)
-    if current.over and not current.complete:
-        # Nobody but a person ends it; the next pass, after its deletion, makes it anew.
+    outdated = current.stage_image not in {None, s.settings.stage_image}
+    if outdated or (current.over and not current.complete):
+        # Nobody but a person or an upgrade ends it; the next pass, after its deletion, makes it anew.
         return Plan((*stale, Delete("Job", meta.namespace, current.name, current.uid)), again=NO_POD_SECONDS)
     mark = verdict(current, s.pod)
     if mark is None:

@@ -119,6 +119,11 @@ CASES: dict[str, tuple[DataStoreSnapshot, tuple[str, str] | None, tuple[str, ...
         ("True", "Reachable"),
         ("Delete lake-probe-1",),
     ),
+    "it waits in its back-off and the installation was upgraded": (
+        seen(BAD, probe(stage_image="localhost/old")),
+        None,
+        ("Delete lake-probe-1",),
+    ),
     "it has healed": (seen(BAD, probe(complete=True)), ("True", "Reachable"), ("Delete lake-probe-1",)),
     "it is healthy and its probe still there": (seen(store(), probe(complete=True)), None, ("Delete lake-probe-1",)),
     "it is healthy and nothing is left": (seen(store()), None, ()),
