@@ -177,7 +177,7 @@ def test_a_file_is_applied_its_run_gets_a_fresh_name_and_exit_codes_tell_the_end
     assert f"JobRun count created in namespace {namespace.name}\n" in err
     out, err = millrace("run", "-f", "-", stdin=manifests)
     assert out == "line 0\n"
-    assert f"JobRun count-2 created in namespace {namespace.name} (count exists)\n" in err
+    assert f"JobRun count-r2 created in namespace {namespace.name} (count exists)\n" in err
     manager = {found["manager"] for found in namespace.get("functions", "count")["metadata"].get("managedFields", [])}
     assert "millrace" not in manager
     fails = [function("count", COUNT), job_run("bad", "count", parameters={"rows": 2, "fail": True})]
@@ -211,11 +211,11 @@ def test_a_run_goes_on_after_timeout_and_ctrl_c_and_ends_by_cancel(millrace: Com
     assert waiting.stderr is not None
     err = waiting.stderr.read()
     assert "the run goes on" in err
-    assert f"millrace wait long-2 -n {namespace.name}" in err
-    assert namespace.status("long-2")["phase"] in {"Pending", "Running"}
+    assert f"millrace wait long-r2 -n {namespace.name}" in err
+    assert namespace.status("long-r2")["phase"] in {"Pending", "Running"}
     for stream in (waiting.stdout, waiting.stderr):
         stream.close()
-    for name in ("long", "long-2"):
+    for name in ("long", "long-r2"):
         millrace("cancel", name)
     _, err = millrace("wait", "long", code=3)
     assert "Cancelled" in err

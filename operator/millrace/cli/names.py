@@ -10,16 +10,17 @@ LIMIT = 253  # of an object's name
 
 
 def fresh(name: str, taken: Iterable[str]) -> str:
-    """The name, or NAME-2, NAME-3 and so on: the first that is higher than all that are there.
+    """The name, or NAME-r2, NAME-r3 and so on: the first that is higher than all that are there.
 
+    Not NAME-2: that is the Job of the second attempt of NAME.
     Not the first that is free: a name of a deleted run would come back, and its logs in the store are below that name.
     """
     known = set(taken)
     if name not in known:
         return name
-    numbers = [int(found[1]) for other in known if (found := re.fullmatch(re.escape(name) + r"-([0-9]{1,9})", other))]
+    numbers = [int(found[1]) for other in known if (found := re.fullmatch(re.escape(name) + r"-r([0-9]{1,9})", other))]
     number = max([1, *numbers]) + 1
-    return f"{name[: LIMIT - len(str(number)) - 1].rstrip('-.')}-{number}"
+    return f"{name[: LIMIT - len(str(number)) - 2].rstrip('-.')}-r{number}"
 
 
 def run_name(text: str) -> str:

@@ -11,14 +11,14 @@ from millrace.cli.names import dns_name, fresh, run_name, similar
     ("name", "taken", "expected"),
     [
         ("a", [], "a"),
-        ("a", ["b", "a-2"], "a"),
-        ("a", ["a"], "a-2"),
-        ("a", ["a", "a-2"], "a-3"),
+        ("a", ["b", "a-r2"], "a"),
+        ("a", ["a"], "a-r2"),
+        ("a", ["a", "a-r2"], "a-r3"),
         ("a", ["a", "a-7"], "a-8"),  # what was deleted does not come back
-        ("a", ["a", "a-x", "a-2-3", "aa-9"], "a-2"),
-        ("a-2", ["a-2"], "a-2-2"),
-        ("a.b", ["a.b", "axb-5"], "a.b-2"),
-        ("x" * 253, ["x" * 253], "x" * 251 + "-2"),
+        ("a", ["a", "a-x", "a-2", "a-r2-r3", "aa-r9"], "a-r2"),
+        ("a-r2", ["a-r2"], "a-r2-r2"),
+        ("a.b", ["a.b", "axb-r5"], "a.b-r2"),
+        ("x" * 253, ["x" * 253], "x" * 250 + "-r2"),
     ],
 )
 def test_a_name_that_exists_gets_the_next_number(name: str, taken: list[str], expected: str) -> None:
