@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 
 PORT = 8080
 LOAD_PAUSE = 1  # seconds between two tries to read the state at the start
+
+END_SECONDS = 4  # a supervisor that sends SIGTERM waits for 30
 
 T = TypeVar("T")
 
@@ -76,9 +79,18 @@ def _on_signals(act: Callable[[], object]) -> None:
         loop.add_signal_handler(number, act)
 
 
+def _end_soon(code: int) -> None:
+    """From now on the process has a few seconds for an orderly end; then it ends anyway, rather than live on blind."""
+    timer = threading.Timer(END_SECONDS, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
 async def _watch(controller: Controller, namespaces: list[str], on_signal: Callable[[], object]) -> None:
-    """kopf as a part of this process. It takes the signals for itself, so they are taken back."""
-    others = asyncio.all_tasks()
+    """kopf as a part of this process. It takes the signals for itself, so they are taken back.
+
+    Its own end is not waited for: where a watch fails while another starts, it waits for a login for ever.
+    """
     tasks = await kopf.spawn_tasks(
         registry=watch.registry(controller),
         settings=watch.settings(),
@@ -87,7 +99,14 @@ async def _watch(controller: Controller, namespaces: list[str], on_signal: Calla
         standalone=True,
     )
     _on_signals(on_signal)
-    await kopf.run_tasks(tasks, ignored=others)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=END_SECONDS / 2)
 
 
 async def operate(settings: Settings) -> None:
@@ -99,7 +118,12 @@ async def operate(settings: Settings) -> None:
 async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None:
     itself = asyncio.current_task()
     assert itself
-    _on_signals(itself.cancel)
+
+    def stop() -> None:
+        _end_soon(0)
+        itself.cancel()
+
+    _on_signals(stop)
     api = Api(await connect())
     stack.push_async_callback(api.close)
     ca_bundle = Path(settings.ca_bundle_file).read_text() if settings.ca_bundle_file else None  # noqa: ASYNC240
@@ -116,10 +140,11 @@ async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None
     tasks = {
         asyncio.create_task(controller.run(), name="workers"),
         asyncio.create_task(sweep_for_ever(controller, namespaces), name="sweep"),
-        asyncio.create_task(_watch(controller, named, itself.cancel), name="kopf"),
+        asyncio.create_task(_watch(controller, named, stop), name="kopf"),
     }
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        _end_soon(1)
     finally:
         for task in tasks:
             task.cancel()

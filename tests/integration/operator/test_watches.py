@@ -59,6 +59,14 @@ def test_a_watch_that_is_refused_for_good_ends_the_process(api_server: ApiServer
         rig.job("one")
 
 
+def test_a_watch_that_fails_while_another_starts_ends_the_process(api_server: ApiServer) -> None:
+    with operator(api_server, start=False) as rig:
+        rig.proxy.rule(proxy.answer(404, "NotFound"), "GET", r"/jobruns\?.*watch=true", times=None)
+        rig.proxy.rule(proxy.delay(2), "GET", r"/jobs\?limit", skip=1)  # the operator's own list comes first
+        rig.start(ready=False)
+        assert rig.process.wait(PATIENCE) == 1
+
+
 @pytest.mark.slow
 def test_a_deletion_that_a_410_has_hidden_is_found_out(api_server: ApiServer) -> None:
     with operator(api_server) as rig:
