@@ -207,7 +207,7 @@ def test_a_private_authority_is_trusted_when_the_store_names_it_and_the_waiting_
     assert [version.is_delete_marker for version in private.versions("res/out.zip")] == [False]
     assert private.uploads("res/out.zip") == []
     assert status["inputs"][0]["identityUsed"] == "Store"
-    assert "logs/copy-1/1/main.log" in private.keys("logs/")
+    assert "logs/copy-1/1/main.log" in private.names("logs/")
 
 
 def test_another_authority_of_the_same_shape_is_not_enough(
