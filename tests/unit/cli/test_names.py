@@ -14,7 +14,7 @@ from millrace.cli.names import dns_name, fresh, run_name, similar
         ("a", ["b", "a-r2"], "a"),
         ("a", ["a"], "a-r2"),
         ("a", ["a", "a-r2"], "a-r3"),
-        ("a", ["a", "a-7"], "a-8"),  # what was deleted does not come back
+        ("a", ["a", "a-r7"], "a-r8"),  # what was deleted does not come back
         ("a", ["a", "a-x", "a-2", "a-r2-r3", "aa-r9"], "a-r2"),
         ("a-r2", ["a-r2"], "a-r2-r2"),
         ("a.b", ["a.b", "axb-r5"], "a.b-r2"),
