@@ -1,17 +1,17 @@
 {{/* What the operator may do in the namespaces it works in. There is no rule for Secrets: it never reads one. */}}
 {{- define "millrace.rules" -}}
-# Events say on a run what became of it; an event that repeats is counted up.
+# Events say on a run what became of it; those of a Job without a pod say why.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, list, patch, watch]
+  verbs: [create, list]
 # The revisions of Functions, and the certificate authorities for runs that install requirements.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, delete, get, list, patch, watch]
-# Pods are made by Jobs. They are read for what became of a run, and deleted when they can never start.
+# Pods are made by Jobs. They are read for what became of a run.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [delete, get, list, watch]
+  verbs: [get, list, watch]
 # An attempt of a run, and a probe of a DataStore, is a Job.
 - apiGroups: [batch]
   resources: [jobs]
@@ -24,11 +24,4 @@
 - apiGroups: [millrace.dev]
   resources: [datastores/status, functions/status, jobruns/status]
   verbs: [get, patch]
-{{- end -}}
-
-{{/* Cluster-wide on top: whether the node of a run is still there. */}}
-{{- define "millrace.clusterRules" -}}
-- apiGroups: [""]
-  resources: [nodes]
-  verbs: [get, list, watch]
 {{- end -}}

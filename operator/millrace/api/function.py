@@ -32,6 +32,9 @@ class FunctionSpec(Model):
     model_config = validated(
         exactly_one("handler", "script"),
         rule(
+            "!has(self.script) || self.script == 'main.py'", "script must be main.py: that is the file of an inline source"
+        ),
+        rule(
             "!(has(self.image) && has(self.baseImage))",
             "image and baseImage exclude each other: nothing is installed on a prebuilt image",
         ),

@@ -75,7 +75,10 @@ class DataStorePath(Model):
 class Input(Model):
     """One input of a run."""
 
-    model_config = validated(exactly_one("dataStore"))
+    model_config = validated(
+        exactly_one("dataStore"),
+        rule("!has(self.glob) || !has(self.type) || self.type != 'uri_file'", "glob goes with type uri_folder only"),
+    )
 
     name: Label
     data_store: DataStorePath | None = None

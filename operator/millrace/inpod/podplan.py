@@ -62,7 +62,8 @@ def _credentials(entry: Json, index: int) -> Any:
     for key in ("ACCESS_KEY", "SECRET_KEY"):
         name = protocol.store_variable(index, key)
         if not os.environ.get(name):
-            raise Fault(protocol.EXIT_RUNTIME_ERROR, f"store {entry.get('name')}: the variable {name} is missing")
+            what = f"store {entry.get('name')}: its Secret has no {key.lower()}, or an empty one"
+            raise Fault(protocol.EXIT_STAGE_FAILED, what, reason="CredentialsMissing")
         keys.append(os.environ[name])
     return Credentials(keys[0], keys[1])
 

@@ -131,7 +131,9 @@ class Api:
     async def create(self, resource: Resource, manifest: Object) -> Object:
         """POSTs an object under its name; ApiError 409 where it exists."""
         path = resource.path(manifest["metadata"]["namespace"])
-        return await self._request("POST", path, manifest, query={"fieldManager": FIELD_MANAGER})
+        # Strict: a field that does not exist is refused instead of dropped, so that a run does not start without it.
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        return await self._request("POST", path, manifest, query=query)
 
     async def apply(self, resource: Resource, manifest: Object) -> Object:
         """Server-side apply."""

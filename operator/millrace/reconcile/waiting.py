@@ -108,11 +108,11 @@ def _pending(
 ) -> Plan:
     """No container of the user's runs yet: what it waits for."""
     looks: tuple[LookForEvents, ...] = ()
-    if obstacle_of(pod) is None and pod.scheduled and not pod.container(p.STAGE).over and age > NO_CONTAINER_SECONDS:
-        seen = learned.events[3] if learned.events and learned.events[0] == pod.uid else None
-        if seen is None or now.timestamp() - seen > NO_CONTAINER_SECONDS:
+    if obstacle_of(pod) is None and pod.scheduled and not pod.container(p.STAGE).over:
+        seen = learned.events[3] if learned.events and learned.events[0] == pod.uid else 0
+        if age > NO_CONTAINER_SECONDS and now.timestamp() - seen > NO_CONTAINER_SECONDS:
             looks = (LookForEvents(run.metadata.namespace, pod.name, pod.uid, run.metadata.uid),)
-        left = min(left, NO_CONTAINER_SECONDS + 1)
+        left = min(left, (NO_CONTAINER_SECONDS - age if age < NO_CONTAINER_SECONDS else NO_CONTAINER_SECONDS) + 1)
     if obstacle:
         return Plan((*wait(run, phase, *obstacle, now), *looks), again=left)
     held = run.status.phase is Phase.BLOCKED or (run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY)
@@ -147,7 +147,7 @@ def _without_pod(run: JobRun, job: JobFacts, learned: Learned, now: datetime) ->
         return Plan((look,))
     _, reason, message, when = learned.events
     reason, message = (reason, message) if reason else (Reason.POD_NOT_CREATED, "the Job has no pod")
-    limit, field, value = _limit(run, Phase.PENDING)
+    limit, field, value = _limit(run, Phase.BLOCKED)
     if age > limit:
         return _end(run, job, reason, f"it waited for timeouts.{field} ({value}): {message}")
     looks = (look,) if now.timestamp() - when > 2 * NO_POD_SECONDS else ()

@@ -184,5 +184,5 @@ class Controller:
 def _count_finished(plan: Plan) -> bool:
     ends = [a.status for a in plan.actions if isinstance(a, PatchStatus) and a.kind == "JobRun" and "duration" in a.status]
     for status in ends:
-        metrics.RUNS_FINISHED.labels(status["phase"], status.get("reason") or "").inc()
+        metrics.RUNS_FINISHED.labels(status["phase"], status.get("failure", {}).get("reason", "")).inc()
     return bool(ends)

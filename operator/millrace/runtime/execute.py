@@ -43,7 +43,11 @@ EVENTS = {
     "FailedAttachVolume": Reason.VOLUME_NOT_MOUNTED,
     "FailedCreatePodSandBox": Reason.POD_NOT_CREATED,
 }
-EVENT_REASONS = (("exceeded quota", Reason.QUOTA_EXCEEDED), ("violates PodSecurity", Reason.POD_SECURITY))
+EVENT_REASONS = (
+    ("exceeded quota", Reason.QUOTA_EXCEEDED),
+    ("failed quota", Reason.QUOTA_EXCEEDED),
+    ("violates PodSecurity", Reason.POD_SECURITY),
+)
 
 
 class Stale(Exception):

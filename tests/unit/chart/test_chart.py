@@ -16,9 +16,8 @@ AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 # The whole of what the operator may do. A line more is a decision.
 RULES = {
     ("", "configmaps"): "create delete get list patch watch",
-    ("", "events"): "create list patch watch",
-    ("", "nodes"): "get list watch",
-    ("", "pods"): "delete get list watch",
+    ("", "events"): "create list",
+    ("", "pods"): "get list watch",
     ("batch", "jobs"): "create delete get list patch watch",
     ("millrace.dev", "datastores"): "get list watch",
     ("millrace.dev", "datastores/status"): "get patch",
@@ -92,9 +91,8 @@ def test_no_right_on_secrets(render):
 def test_named_namespaces_have_a_role_each_and_nothing_is_cluster_wide(template):
     found = list(yaml.safe_load_all(template({"namespaces": ["a", "b"], "crds": {"install": False}}).stdout))
     assert {each["kind"] for each in found} == {"ConfigMap", "Deployment", "Role", "RoleBinding", "ServiceAccount"}
-    namespaced = {key: verbs for key, verbs in RULES.items() if key != ("", "nodes")}
     roles = {each["metadata"]["namespace"]: rules(each) for each in found if each["kind"] == "Role"}
-    assert roles == {"a": namespaced, "b": namespaced}
+    assert roles == {"a": RULES, "b": RULES}
     (config,) = [each for each in found if each["kind"] == "ConfigMap"]
     assert yaml.safe_load(config["data"]["config.yaml"])["namespaces"] == ["a", "b"]
 

@@ -202,8 +202,8 @@ WAITING: dict[str, Case] = {
         "QuotaExceeded",
         ("Look at events of score",),
     ),
-    "pods refused by a quota for timeouts.scheduling": Case(
-        started(now=HOUR + 1, learned=events("job-1", "QuotaExceeded", QUOTA, HOUR)),
+    "pods refused by a quota for timeouts.queued": Case(
+        started(now=24 * HOUR + 1, learned=events("job-1", "QuotaExceeded", QUOTA, 24 * HOUR)),
         does=("End score QuotaExceeded",),
     ),
     "no pod and no event": Case(
