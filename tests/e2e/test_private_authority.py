@@ -220,10 +220,6 @@ def test_another_authority_of_the_same_shape_is_not_enough(
     ready(namespace, "True", "Reachable")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a probe whose pod waits for a volume says nothing: Events are looked up for pods only where there is none",
-)
 def test_a_bundle_that_is_not_there_is_named_and_waited_for(
     namespace: Namespace, private: Bucket, authority: Authority
 ) -> None:
@@ -233,7 +229,7 @@ def test_a_bundle_that_is_not_there_is_named_and_waited_for(
         found = condition(namespace.get("dstore", "store"), "Ready")
         return found if found and found["status"] == "False" and "later" in found["message"] else None
 
-    wait_for("the store says which ConfigMap it misses", look, seconds=30)
+    wait_for("the store says which ConfigMap it misses", look, seconds=60)
     namespace.apply(bundle("later", authority))
     # The kubelet mounts volumes again with a back-off of up to two minutes.
     assert namespace.finished("copy-1", seconds=200)["phase"] == "Succeeded"
