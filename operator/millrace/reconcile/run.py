@@ -242,6 +242,7 @@ def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: 
         now=s.now,
         attempt=following,
         job_name=job_name(meta.name, following),
+        revision=newest.revision,
     )
     again = CreateNextAttempt(meta.namespace, newest.name, meta.name, meta.uid, following)
     return Plan((again, *started), again=waiting.NO_POD_SECONDS)

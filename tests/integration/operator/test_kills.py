@@ -70,7 +70,6 @@ def test_a_fault_at_any_write_of_a_run(api_server: ApiServer, how: str) -> None:
         assert 5 <= cuts < MOST_WRITES  # two Jobs and three statuses; the Event may come after the look at the end
 
 
-@pytest.mark.xfail(reason="the write of a further attempt does not name the revision", strict=True)
 def test_the_revision_is_named_although_the_first_status_write_was_lost(api_server: ApiServer) -> None:
     with operator(api_server) as rig:
         function_ready(rig)
