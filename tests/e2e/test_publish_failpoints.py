@@ -67,7 +67,6 @@ hoard = os.memfd_create("hoard")
 while True:
     os.write(hoard, b"x" * 1_000_000)
 """
-LOST_IDS = pytest.mark.xfail(strict=True, reason="a worker does not find what a killed one of the same attempt began")
 
 
 @pytest.fixture(scope="module")
@@ -196,14 +195,7 @@ def test_a_pod_that_is_deleted_with_its_grace_publishes_what_it_has(faulty: Faul
     run.check(attempt=1, mark="1")
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        *("start", "intent-written"),
-        *(pytest.param(point, marks=LOST_IDS) for point in ("upload-created", "upload-recorded", "before-commit-record")),
-        *("after-commit-record", "after-complete"),
-    ],
-)
+@pytest.mark.parametrize("point", STEPS)
 def test_the_worker_is_killed_at_each_point(faulty: FaultyStore, point: str) -> None:
     run = held_at(faulty, f"worker-{point}", point)
     run.in_collect(KILL_WORKER)

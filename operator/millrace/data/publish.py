@@ -145,6 +145,17 @@ def abort_stale(attempt: Attempt, *, deadline: float) -> None:
         _abort_attempt(attempt, earlier, keep=_ids(record), deadline=deadline)
 
 
+def abort_left(attempt: Attempt, *, deadline: float) -> None:
+    """Aborts what a killed process of this same attempt has begun; the uploads of its record, if it made one, stay.
+
+    To be called before the attempt begins an upload of its own: that would replace the note of the others. Raises
+    DataError.
+    """
+    data = read(attempt.store, _path(attempt, attempt.number, "commit.json"), deadline=deadline)
+    keep = _ids(_parse(attempt, data)) if data is not None else set()
+    _abort_attempt(attempt, attempt.number, keep=keep, deadline=deadline)
+
+
 def _path(attempt: Attempt, number: int, name: str) -> str:
     return attempt.store.full_key(f".millrace/runs/{attempt.run_uid}/attempts/{number}/{name}")
 
@@ -223,7 +234,7 @@ def _give_up(attempt: Attempt, *, keep: set[str], deadline: float) -> None:
 
 
 def _abort_attempt(attempt: Attempt, number: int, *, keep: set[str], deadline: float) -> None:
-    """Aborts what an earlier attempt noted in its uploads.json."""
+    """Aborts what an attempt noted in its uploads.json."""
     data = read(attempt.store, _path(attempt, number, "uploads.json"), deadline=deadline)
     if data is None:
         return

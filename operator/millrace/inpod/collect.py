@@ -122,9 +122,10 @@ class Supervisor:
     def run(self, outcome: Json | None) -> int:
         """Let the worker publish, again and again if it crashes. Raises Fault UploadFailed when the time is over."""
         end = time.monotonic() + limit(self._plan, "uploading")
-        pause, bugs = FIRST_PAUSE, 0
+        pause, bugs, again = FIRST_PAUSE, 0, False
         while True:
-            status = self._let_work(outcome, end)
+            status = self._let_work(outcome, end, again=again)
+            again = True
             code = os.waitstatus_to_exitcode(status)
             if code >= 0 and code != BUG:
                 return code
@@ -139,9 +140,9 @@ class Supervisor:
             pause = min(pause * 2, LONGEST_PAUSE)
             self.start_worker()
 
-    def _let_work(self, outcome: Json | None, end: float) -> int:
+    def _let_work(self, outcome: Json | None, end: float, *, again: bool) -> int:
         """Give the order and wait; the worker's status. One that does not see the end by itself is killed."""
-        order = json.dumps({"outcome": outcome, "deadline": end}).encode()
+        order = json.dumps({"outcome": outcome, "deadline": end, "again": again}).encode()
         try:
             write_all(self._order, order)
         except BrokenPipeError:

@@ -39,14 +39,16 @@ SLOW_SECONDS = 60.0
 
 
 def work(plan: Json, order: int) -> int:
-    """Wait for the order, {"outcome": record or None, "deadline": monotonic}, and carry it out; the exit code."""
+    """Wait for the order, {"outcome": record or None, "deadline": monotonic, "again": bool}, and carry it out; the exit
+    code. `again`: a worker before this one was killed.
+    """
     worker = Worker(plan)
     worker.prepare()
     told = json.loads(read_all(order, ORDER_LIMIT) or b"null")
     if told is None:
         return 0  # the supervisor is gone, and with it the container
     try:
-        return worker.collect(told["outcome"], told["deadline"])
+        return worker.collect(told["outcome"], told["deadline"], again=told["again"])
     except Fault as fault:
         worker.log(f"{fault.reason}: {fault.message}")
         worker.archive(time.monotonic() + LATE_LOG_SECONDS)
@@ -81,7 +83,7 @@ class Worker:
         wanted = [output["store"] for output in self._outputs] + ([self._logs["store"]] if self._logs else [])
         self._stores = open_stores(self._plan, wanted)
 
-    def collect(self, outcome: Json | None, deadline: float) -> int:
+    def collect(self, outcome: Json | None, deadline: float, *, again: bool) -> int:
         """Publish, archive, report; the exit code."""
         if outcome is None:
             self.log("main left no exit record with a right seal: its process 1 was killed")
@@ -92,7 +94,7 @@ class Worker:
         success = outcome is not None and outcome.get("exitCode") == 0
         ahead = threading.Thread(target=self._archive_ahead, args=(deadline,), daemon=True)
         ahead.start()
-        published = self._publish(success, deadline) if self._outputs else []
+        published = self._publish(success, deadline, again=again) if self._outputs else []
         uploaded = timestamp()
         ahead.join()
         uri = self.archive(min(deadline, time.monotonic() + LOG_SECONDS))
@@ -102,9 +104,9 @@ class Worker:
         write_termination(protocol.COLLECT, body, ("warnings", "outputs"))
         return 0
 
-    def _publish(self, success: bool, deadline: float) -> list[Published]:
+    def _publish(self, success: bool, deadline: float, *, again: bool) -> list[Published]:
         """Upload and commit, until it succeeds; the outputs that can be read now."""
-        from millrace.data.publish import Attempt, abort, commit
+        from millrace.data.publish import Attempt, abort, abort_left, commit
 
         fitting = ("OnSuccess", "Always") if success else ("OnFailure", "Always")
         wanted = [output for output in self._outputs if output.get("when", "OnSuccess") in fitting]
@@ -113,6 +115,8 @@ class Worker:
         outcome: Outcome = "success" if success else "failure"
         began = time.monotonic()
         try:
+            if again:
+                self._until(deadline, lambda: abort_left(attempt, deadline=deadline))
             pending = self._upload(attempt, wanted, deadline)
             # Also without any output: it ends what earlier attempts have left.
             published = self._until(deadline, lambda: commit(attempt, outcome, pending, deadline=deadline))

@@ -288,7 +288,6 @@ def test_a_probe_of_a_store_that_swallows_everything_is_bounded(pod: Pod, stored
     assert (done.code, done.message["reason"]) == (1, "Unreachable")
 
 
-@pytest.mark.xfail(strict=True, reason="the data plane cannot yet find what a killed process of the same attempt began")
 def test_a_worker_killed_in_its_upload_leaves_no_upload_behind(pod: Pod, stored: Bucket, run: Run) -> None:
     pod.output()
     pod.seal()
