@@ -69,7 +69,7 @@ ACCEPTED: dict[str, Object] = {
         podSecurityContext={"fsGroup": 1, "supplementalGroupsPolicy": "Strict"},
     ),
     "source of 128 KiB": function("large", source={"inline": "#" * (128 * 1024)}),
-    "script": function("script", handler=None, script="sub/main.py", requirements=["pandas==2.3.3", "x @ https://h/x.whl"]),
+    "script": function("script", handler=None, script="main.py", requirements=["pandas==2.3.3", "x @ https://h/x.whl"]),
     "handler of a module": function("handler", handler="pkg.mod:predict", pythonVersion="3.11"),
     "function with the longest name": function(LONGEST_NAME),
     "Amazon": store("amazon", endpoint=None, region="eu-west-1", prefix="a/b..c"),

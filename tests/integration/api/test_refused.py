@@ -47,6 +47,11 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     # patterns and names
     "handler": (function(handler="a-b:c"), "spec.handler", BODY),
     "script outside": (function(handler=None, script="../x.py"), "spec.script", BODY),
+    "another script than the inline source": (
+        function(handler=None, script="sub/main.py"),
+        "spec",
+        "script must be main.py",
+    ),
     "script absolute": (function(handler=None, script="/x.py"), "spec.script", BODY),
     "Python 2": (function(pythonVersion="2.7"), "spec.pythonVersion", BODY),
     "Python as a number": (function(pythonVersion=3.13), "spec.pythonVersion", TYPE + "string"),

@@ -224,7 +224,7 @@ def test_keys_that_are_missing_or_wrong_are_told_and_never_shown(pod: Pod, store
     assert ACCESS_KEY not in everything
     pod.credentials = {}
     done = pod.begin("stage").wait()
-    assert (done.code, done.message["reason"]) == (249, "RuntimeError")
+    assert (done.code, done.message["reason"]) == (248, "CredentialsMissing")
     assert "MILLRACE_STORE_0_ACCESS_KEY" in done.message["message"]
 
 
