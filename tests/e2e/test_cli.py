@@ -55,6 +55,8 @@ class Command:
             env={**os.environ, **(env or {})},
             text=True,
             start_new_session=True,
+            # A shell lets its background jobs ignore Ctrl-C, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
