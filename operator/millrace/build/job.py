@@ -10,7 +10,7 @@ from millrace.api.base import API_VERSION, Metadata, seconds
 from millrace.api.datastore import DataStore
 from millrace.build import pod
 from millrace.build.payload import payload
-from millrace.build.plan import store_entry
+from millrace.build.plan import for_attempt, store_entry
 from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY, REVISION, STAGE_IMAGE
 from millrace.domain.names import job_name, label_value, probe_name
 from millrace.domain.resolve import Resolved
@@ -112,10 +112,7 @@ def next_job(previous: Manifest, run: str, attempt: int) -> Manifest:
     template = previous["spec"]["template"]
     kept = (*MANAGED_BY, COMPONENT, FUNCTION, JOBRUN)
     labels = {key: previous["metadata"]["labels"][key] for key in kept} | {ATTEMPT: str(attempt)}
-    plan = json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION])
-    plan["run"]["attempt"] = attempt
-    if plan["logs"]:
-        plan["logs"]["prefix"] = f"logs/{run}/{attempt}/"
+    plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
     for container in spec["containers"]:
