@@ -175,9 +175,6 @@ def test_the_pod_of_the_second_attempt_is_deleted_too(faulty: FaultyStore, case:
     run.check(attempt=3, mark=mark)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="once the first pod is gone, its Job's condition names an exit code, which is charged"
-)
 def test_deleted_pods_are_never_charged(faulty: FaultyStore) -> None:
     run = held_at(faulty, "twice", "before-commit-record")
     rule = run.rule("PUT", r"ATTEMPTS/2/commit\.json", "hold")
@@ -204,7 +201,7 @@ def test_the_worker_is_killed_at_each_point(faulty: FaultyStore, point: str) -> 
 
 @pytest.mark.parametrize("point", STEPS)
 def test_all_of_collect_is_killed_at_each_point(faulty: FaultyStore, point: str) -> None:
-    """User code is not run again for an upload that failed: the run is over, no success, and what stands there is whole."""
+    """The run has no retries: it is over, no success, and what stands there is whole."""
     run = held_at(faulty, f"collect-{point}", point)
     run.in_collect(KILL_COLLECT)
     status = run.finished()
@@ -215,12 +212,12 @@ def test_all_of_collect_is_killed_at_each_point(faulty: FaultyStore, point: str)
     assert len(faulty.bucket.versions(run.key)) == (1 if point == "after-complete" else 0)
 
 
-@pytest.mark.xfail(strict=True, reason="no attempt follows that could abort what the killed collect has begun")
-def test_a_collect_that_was_killed_leaves_no_upload_behind(faulty: FaultyStore) -> None:
-    run = held_at(faulty, "left", "before-commit-record")
+@pytest.mark.parametrize("point", STEPS)
+def test_all_of_collect_is_killed_at_each_point_and_a_retry_is_left(faulty: FaultyStore, point: str) -> None:
+    """The next attempt settles what the killed one has begun."""
+    run = held_at(faulty, f"again-{point}", point, retries=1)
     run.in_collect(KILL_COLLECT)
-    assert run.finished()["phase"] == "Failed"
-    assert faulty.bucket.uploads(run.key) == []
+    run.check(attempt=2, mark="1" if point in RECORDED else "2")
 
 
 @pytest.mark.parametrize("action", ["drop", "refuse"])

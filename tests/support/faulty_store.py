@@ -105,7 +105,7 @@ class Rule:
         """How many requests it has taken."""
         return self.store.hits(self.number)
 
-    def met(self, *, seconds: float = 60) -> None:
+    def met(self, *, seconds: float = 150) -> None:
         """Waits for its first request."""
         wait_for(f"a request for the rule: {self.text}", self.hits, seconds=seconds, poll=0.1)
 

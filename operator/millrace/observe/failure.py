@@ -65,19 +65,19 @@ _EXIT_CODE = re.compile(r"Container (\S+) for pod \S+ failed with exit code (\d+
 def _verdict(container: ContainerFacts, message: str) -> Failure:
     """Reason, message and what they mean for another attempt, of a container that has ended badly."""
     code, own = container.exit_code or 0, OWN_CODES.get(container.exit_code or 0)
-    # User code is not run again for an upload that failed.
-    again = container.name != p.COLLECT
     if container.reason == OOM or (container.name == p.MAIN and container.report().get("reason") == p.REASON_OOM_KILLED):
-        return Failure(Reason.OOM_KILLED, message or f"{container.name} used more memory than its limit", again=again)
+        return Failure(Reason.OOM_KILLED, message or f"{container.name} used more memory than its limit")
     if container.reason in START_FAILURES:
         return Failure(Reason.START_ERROR, message, again=False)
     if code == p.EXIT_TERMINATED or (code == SIGTERM and container.name != p.MAIN):
         return Failure(Reason.POD_DELETED, f"the pod was deleted while {container.name} ran", charged=False)
     if code == SIGKILL and not message:
         killed = f"{container.name} was killed (exit code 137): for lack of memory, or with its pod"
-        return Failure(Reason.KILLED, killed, again=again)
+        return Failure(Reason.KILLED, killed)
     reason = own or {p.MAIN: Reason.USER_ERROR, p.STAGE: Reason.STAGE_FAILED}.get(container.name, Reason.UPLOAD_FAILED)
-    return Failure(reason, message or f"{container.name} ended with exit code {code}", again=again and reason not in FINAL)
+    # User code is not run again for an upload that failed; for one that was killed it is, where the run has retries.
+    again = container.name != p.COLLECT and reason not in FINAL
+    return Failure(reason, message or f"{container.name} ended with exit code {code}", again=again)
 
 
 def _of_container(container: ContainerFacts) -> Failure:

@@ -56,7 +56,7 @@ ENDS: dict[str, tuple[End, End]] = {
     "deleted-killed": (End("PodDeleted", "main", 137, charged=False), End("Killed", "main", 137)),
     "deleted-by-force": (End("PodDeleted", "main", 244, charged=False), End("PodDeleted", "main", 244, charged=False)),
     "deleted-while-staging": (End("PodDeleted", charged=False), End("PodDeleted", "stage", 143, charged=False)),
-    "deleted-while-uploading": (End("PodDeleted", charged=False), End("Killed", "collect", 137, again=False)),
+    "deleted-while-uploading": (End("PodDeleted", charged=False), End("Killed", "collect", 137)),
     "deleted-unscheduled": (End("PodDeleted", charged=False), End("PodDeleted", charged=False)),
     "scratch-limit": (End("ScratchFull"), End("Killed", "main", 137)),
     "ephemeral-storage-limit": (End("ScratchFull"), End("Killed", "main", 137)),
