@@ -11,7 +11,17 @@ from millrace.api.datastore import DataStore
 from millrace.build import pod
 from millrace.build.payload import payload
 from millrace.build.plan import for_attempt, store_entry
-from millrace.domain.labels import ATTEMPT, COMPONENT, DATASTORE, FUNCTION, JOBRUN, MANAGED_BY, REVISION, STAGE_IMAGE
+from millrace.domain.labels import (
+    ATTEMPT,
+    CHARGED,
+    COMPONENT,
+    DATASTORE,
+    FUNCTION,
+    JOBRUN,
+    MANAGED_BY,
+    REVISION,
+    STAGE_IMAGE,
+)
 from millrace.domain.names import job_name, label_value, probe_name
 from millrace.domain.resolve import Resolved
 from millrace.domain.settings import Settings
@@ -107,8 +117,11 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     }
 
 
-def next_job(previous: Manifest, run: str, attempt: int) -> Manifest:
-    """The Job of a further attempt: the previous one's, which is the run's snapshot, under the attempt's name."""
+def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manifest:
+    """The Job of a further attempt: the previous one's, which is the run's snapshot, under the attempt's name.
+
+    It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them.
+    """
     template = previous["spec"]["template"]
     kept = (*MANAGED_BY, COMPONENT, FUNCTION, JOBRUN)
     labels = {key: previous["metadata"]["labels"][key] for key in kept} | {ATTEMPT: str(attempt)}
@@ -127,7 +140,7 @@ def next_job(previous: Manifest, run: str, attempt: int) -> Manifest:
             "name": job_name(run, attempt),
             "namespace": previous["metadata"]["namespace"],
             "labels": labels,
-            "annotations": {REVISION: previous["metadata"]["annotations"][REVISION]},
+            "annotations": {REVISION: previous["metadata"]["annotations"][REVISION], CHARGED: str(charged)},
             "ownerReferences": previous["metadata"]["ownerReferences"],
         },
         "spec": {

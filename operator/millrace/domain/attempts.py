@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_DISRUPTIONS = 10
@@ -21,12 +20,10 @@ class Failure:
     again: bool = True
 
 
-def may_retry(failures: Sequence[Failure], retries: int) -> bool:
-    """Whether another attempt follows these failures, the last of which was just seen.
+def may_retry(failure: Failure, attempt: int, charged: int, retries: int) -> bool:
+    """Whether another attempt follows the failure of `attempt`, when `charged` of those before it were charged.
 
     Disruptions are not charged, but ten of them are enough: a run that provokes evictions would loop for ever.
     """
-    if not failures[-1].again:
-        return False
-    charged = sum(failure.charged for failure in failures)
-    return charged <= retries and len(failures) - charged <= MAX_DISRUPTIONS
+    charged += failure.charged
+    return failure.again and charged <= retries and attempt - charged <= MAX_DISRUPTIONS

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ATTEMPT, ENDED, REVISION, STAGE_IMAGE
+from millrace.domain.labels import ATTEMPT, CHARGED, ENDED, REVISION, STAGE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class JobFacts:
     deleted: bool
     ended: tuple[str, str] | None = None  # why we ended it: reason and message
     revision: str | None = None
+    charged: int = 0  # attempts before this one that used up a retry
     stage_image: str | None = None  # of a probe
 
     @property
@@ -57,5 +58,6 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         deleted="deletionTimestamp" in meta,
         ended=(reason, message) if note else None,
         revision=annotations.get(REVISION),
+        charged=int(annotations.get(CHARGED, "0")),
         stage_image=annotations.get(STAGE_IMAGE),
     )

@@ -21,13 +21,14 @@ class Create:
 
 @dataclass(frozen=True)
 class CreateNextAttempt:
-    """POST the Job of a further attempt, made from the previous attempt's Job."""
+    """POST the Job of a further attempt, made from the previous attempt's Job; `charged` of those before it were."""
 
     namespace: str
     previous: str
     run: str
     owner: str
     attempt: int
+    charged: int
 
 
 @dataclass(frozen=True)

@@ -217,14 +217,12 @@ def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: 
     if run.spec.cancel:
         cancelled = replace(failure, reason=Reason.CANCELLED, message="spec.cancel was set")
         return finish(run, Outcome(Phase.CANCELLED, cancelled, pod=pod, job=current), s.now)
-    earlier = [_past_failure(job, s.pods.get(job.uid)) for job in jobs if job.attempt < attempt]
-    gone = [Failure(Reason.JOB_DELETED, charged=False)] * (attempt - 1 - len(earlier))
-    failures = [*gone, *earlier, failure]
-    if not may_retry(failures, run.spec.retries):
+    before = _charged_before(newest, attempt, s.pods)
+    if not may_retry(failure, attempt, before, run.spec.retries):
         return finish(run, Outcome(Phase.FAILED, failure, pod=pod, job=current), s.now)
     if newest is None:
         return _start(s, attempt + 1)
-    charged = sum(found.charged for found in failures)
+    charged = before + failure.charged
     pause = min(RETRY_SECONDS * 2 ** (charged - 1), RETRY_LIMIT) if failure.charged else 0
     due = _over_since(newest, pod, s.now) + timedelta(seconds=pause)
     what = f"attempt {attempt} failed: {failure.reason}: {failure.message}"
@@ -244,12 +242,16 @@ def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: 
         job_name=job_name(meta.name, following),
         revision=newest.revision,
     )
-    again = CreateNextAttempt(meta.namespace, newest.name, meta.name, meta.uid, following)
+    again = CreateNextAttempt(meta.namespace, newest.name, meta.name, meta.uid, following, charged)
     return Plan((again, *started), again=waiting.NO_POD_SECONDS)
 
 
-def _past_failure(job: JobFacts, pod: PodFacts | None) -> Failure:
-    return of_pod(pod) if pod and pod.over else of_job(job)
+def _charged_before(newest: JobFacts | None, attempt: int, pods: Mapping[str, PodFacts]) -> int:
+    """How many attempts before this one were charged: its Job says so; where that is gone, the one before it tells."""
+    if newest is None or newest.attempt == attempt:
+        return newest.charged if newest else 0
+    pod = pods.get(newest.uid)
+    return newest.charged + (of_pod(pod) if pod and pod.over else of_job(newest)).charged
 
 
 def _over_since(job: JobFacts, pod: PodFacts | None, now: datetime) -> datetime:

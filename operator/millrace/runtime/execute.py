@@ -122,7 +122,7 @@ class Executor:
             known = self.learned.get(action.owner, Learned()).absent_jobs
             self._learn(action.owner, absent_jobs=known | {action.previous})
             raise Stale(f"Job {action.previous} is gone")
-        return await self._post(next_job(previous, action.run, action.attempt))
+        return await self._post(next_job(previous, action.run, action.attempt, action.charged))
 
     async def _apply(self, action: Apply) -> bool:
         kind = action.manifest["kind"]

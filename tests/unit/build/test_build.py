@@ -16,6 +16,7 @@ from millrace.api.base import Metadata
 from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, run_job
 from millrace.build.plan import quantity
 from millrace.build.pod import compact, escaped
+from millrace.domain.labels import CHARGED
 from millrace.domain.resolve import Resolved, resolve
 
 Object = dict[str, Any]
@@ -56,7 +57,8 @@ def containers(manifest: Object) -> dict[str, Object]:
 def test_a_further_attempts_job_is_the_one_that_would_be_made_now(name: str, attempt: int) -> None:
     previous = job(name)
     for number in range(2, attempt + 1):
-        previous = next_job(previous, "score", number)
+        previous = next_job(previous, "score", number, number - 2)
+    assert previous["metadata"]["annotations"].pop(CHARGED) == str(attempt - 2)
     assert previous == job(name, attempt)
 
 

@@ -137,4 +137,5 @@ FINAL = Failure("HandlerNotFound", again=False)
     }.values(),
 )
 def test_another_attempt(failures: list[Failure], retries: int, again: bool) -> None:
-    assert may_retry(failures, retries) is again
+    *earlier, last = failures
+    assert may_retry(last, len(failures), sum(failure.charged for failure in earlier), retries) is again

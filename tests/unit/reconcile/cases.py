@@ -54,7 +54,7 @@ def short(action: Action) -> str | None:
         case Create(manifest) | Apply(manifest):
             return f"{type(action).__name__} {manifest['kind']} {manifest['metadata']['name']}"
         case CreateNextAttempt():
-            return f"Next {action.attempt} from {action.previous}"
+            return f"Next {action.attempt} from {action.previous}, {action.charged} charged"
         case EndJob():
             return f"End {action.name} {action.reason}"
         case Delete():
@@ -515,14 +515,14 @@ RETRYING: dict[str, Case] = {
         started({"retries": 1}, now=20, jobs=(failed_job(when=10),), pods={1: EXIT_1}),
         "Pending",
         "Retrying",
-        ("Next 2 from score",),
+        ("Next 2 from score, 1 charged",),
         says="attempt 1 failed: UserError: boom",
     ),
     "the second failure doubles the pause": Case(
         second(
             {"retries": 2},
             now=50,
-            jobs=(failed_job(), failed_job(2, when=40)),
+            jobs=(failed_job(), failed_job(2, when=40, charged=1)),
             pods={1: EXIT_1, 2: pod(over(code=1, until=40), phase="Failed")},
         ),
         "Pending",
@@ -531,13 +531,25 @@ RETRYING: dict[str, Case] = {
         again=(10, 10),
     ),
     "all retries are used": Case(
-        second(now=50, jobs=(failed_job(), failed_job(2, when=40)), pods={1: EXIT_1, 2: EXIT_1}),
+        second(now=50, jobs=(failed_job(), failed_job(2, when=40, charged=1)), pods={1: EXIT_1, 2: EXIT_1}),
         "Failed",
         "UserError",
         ("Event UserError",),
     ),
-    "all retries are used, and the first pod is gone": Case(
-        second(now=50, jobs=(failed_job(), failed_job(2, when=40)), pods={2: EXIT_1}),
+    "the first pod was deleted and is gone, and its Job names an exit code": Case(
+        second(now=51, jobs=(failed_job(), failed_job(2, when=40)), pods={2: EXIT_1}),
+        "Pending",
+        "Retrying",
+        ("Next 3 from score-2, 1 charged",),
+    ),
+    "all retries are used, and the second Job is gone": Case(
+        second(now=50, jobs=(failed_job(),), learned=Learned(absent_jobs=frozenset({"score-2"}))),
+        "Pending",
+        "Retrying",
+        ("Next 3 from score, 1 charged",),
+    ),
+    "all retries are used, and the first Job is gone": Case(
+        second(now=50, jobs=(failed_job(2, when=40, charged=1),), pods={2: EXIT_1}),
         "Failed",
         "UserError",
         ("Event UserError",),
@@ -546,17 +558,17 @@ RETRYING: dict[str, Case] = {
         started(now=60, jobs=(failed_job(message="Pod a has condition DisruptionTarget"),), pods={1: EVICTED}),
         "Pending",
         "Retrying",
-        ("Next 2 from score",),
+        ("Next 2 from score, 0 charged",),
         says="attempt 1 failed: Evicted",
     ),
     "evicted, and its pod is gone": Case(
         started(now=60, jobs=(failed_job(message="Pod a has condition DisruptionTarget matching FailJob rule at index 0"),)),
         "Pending",
         "Retrying",
-        ("Next 2 from score",),
+        ("Next 2 from score, 0 charged",),
     ),
     "deleted by somebody": Case(
-        started(now=60, jobs=(failed_job(),), pods={1: DELETED}), "Pending", "Retrying", ("Next 2 from score",)
+        started(now=60, jobs=(failed_job(),), pods={1: DELETED}), "Pending", "Retrying", ("Next 2 from score, 0 charged",)
     ),
     "evicted the tenth time": Case(
         snapshot(
@@ -566,7 +578,7 @@ RETRYING: dict[str, Case] = {
         ),
         "Pending",
         "Retrying",
-        (f"Next {MAX_DISRUPTIONS + 1} from score-{MAX_DISRUPTIONS}",),
+        (f"Next {MAX_DISRUPTIONS + 1} from score-{MAX_DISRUPTIONS}, 0 charged",),
     ),
     "evicted too often": Case(
         snapshot(
@@ -582,7 +594,7 @@ RETRYING: dict[str, Case] = {
         started(now=91, pods={1: pod(running(), **TERMINATING)}),
         "Pending",
         "Retrying",
-        ("Next 2 from score",),
+        ("Next 2 from score, 0 charged",),
         says="NodeLost",
     ),
     "the node may still answer": Case(started(now=89, pods={1: pod(running(), **TERMINATING)}), "Running", again=(1, 3)),
@@ -684,7 +696,7 @@ GONE: dict[str, Case] = {
         started(now=60, jobs=(job(deleted=True, active=0),), pods={1: DELETED}),
         "Pending",
         "Retrying",
-        ("Next 2 from score",),
+        ("Next 2 from score, 0 charged",),
     ),
 }
 
