@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support import canary
 from support import store as stores
 from support.cluster import Namespace, kubectl
 
@@ -32,7 +33,9 @@ def namespace() -> Iterator[Namespace]:
     kubectl("create", "namespace", name)
     kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     yield Namespace(name)
+    leaks = canary.found_in(canary.container_logs(name))
     kubectl("delete", "namespace", name, "--wait=false")
+    assert leaks == [], "logs with a credential of the store"
 
 
 @pytest.fixture

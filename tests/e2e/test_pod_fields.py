@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
-from support.cluster import Namespace, function, job_run
+import pytest
+
+from support.cluster import Namespace, Object, function, job_run
 from support.faulty_store import runtime_image
+from support.images import image_of_root
+from support.store import Bucket, secret
 
 STAT = """
 import json, os, stat
@@ -90,3 +94,64 @@ def test_an_edit_makes_a_new_revision_and_each_run_has_the_code_of_its_own(names
         assert namespace.kubectl("logs", pod["metadata"]["name"]) == f"{word}\n"
     assert len(set(revisions)) == 2
     assert namespace.get("fn", "edited")["status"]["revision"] == revisions[1]
+
+
+OWNER = """
+import os, pathlib, shutil
+def main():
+    out = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"])
+    (out / "sub").mkdir()
+    (out / "sub" / "whose.txt").write_text(f"{os.getuid()} {out.stat().st_uid}")
+    shutil.copystat("/tmp", out)
+    pathlib.Path("/tmp/beside.txt").write_text("not an output")
+"""
+
+
+@pytest.mark.parametrize(("user", "expected"), [(None, "65532"), (0, "0")], ids=["as ours", "as root"])
+def test_an_image_of_root_writes_its_output_and_nothing_else_is_uploaded(
+    namespace: Namespace, store: Bucket, user: int | None, expected: str
+) -> None:
+    context = {} if user is None else {"podSecurityContext": {"runAsUser": user, "runAsNonRoot": False}}
+    if user == 0:
+        namespace.kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=baseline", "--overwrite")
+    output = {"name": "out", "dataStore": {"name": "store", "path": "owned"}}
+    namespace.apply(
+        function("owner", OWNER, baseImage=image_of_root()),
+        job_run("owner-1", "owner", outputs=[output], **context),
+    )
+    status = namespace.finished("owner-1")
+    assert status["phase"] == "Succeeded", status
+    members = store.unzip("owned/out.zip")
+    assert set(members) == {"sub/whose.txt"}
+    who, owner = members["sub/whose.txt"].decode().split()
+    assert who == expected
+    assert owner in (who, "0"), "a volume that the kubelet made is root's and the group's"
+
+
+def test_priority_runtime_and_pull_secrets_reach_the_pod(namespace: Namespace) -> None:
+    name = namespace.name
+    made: list[Object] = [
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 7},
+        {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"},
+    ]
+    namespace.apply(
+        *made,
+        secret("registry", user="x"),
+        function("classed", "def main():\n    pass\n"),
+        job_run(
+            "classed-1",
+            "classed",
+            priorityClassName=name,
+            runtimeClassName=name,
+            imagePullSecrets=[{"name": "registry"}],
+        ),
+    )
+    try:
+        status = namespace.finished("classed-1")
+        assert status["phase"] == "Succeeded", status
+        [pod] = namespace.pods("classed-1")
+        spec = pod["spec"]
+        assert (spec["priorityClassName"], spec["priority"], spec["runtimeClassName"]) == (name, 7, name)
+        assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    finally:
+        namespace.kubectl("delete", f"priorityclass/{name}", f"runtimeclass/{name}")
