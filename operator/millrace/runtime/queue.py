@@ -15,11 +15,14 @@ SPARE_TIMERS = 1024
 
 
 class KeyedQueue(Generic[K]):
-    """Semantics of client-go's work queue: add while waiting is nothing, add while in work is one more pass."""
+    """Semantics of client-go's work queue: add while waiting is nothing, add while in work is one more pass.
+
+    First come, first served; but what can wait comes `later` than what cannot.
+    """
 
     def __init__(self) -> None:
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
-        self._waiting: set[K] = set()
+        self._ready: asyncio.PriorityQueue[tuple[bool, int, K]] = asyncio.PriorityQueue()
+        self._waiting: dict[K, bool] = {}  # whether it comes later
         self._in_work: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -32,7 +35,7 @@ class KeyedQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_work)
 
-    def add(self, key: K) -> None:
+    def add(self, key: K, *, later: bool = False) -> None:
         """Asks for a pass, now; later where the last one was told to come back later."""
         held = self._held.get(key)
         if held is not None:
@@ -43,9 +46,10 @@ class KeyedQueue(Generic[K]):
             del self._held[key]
         if key in self._in_work:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.put_nowait(key)
+        elif key not in self._waiting or self._waiting[key] > later:
+            self._waiting[key] = later
+            self._count += 1
+            self._ready.put_nowait((later, self._count, key))
 
     def add_after(self, key: K, seconds: float) -> None:
         """Asks for a pass later; the earliest wish counts."""
@@ -63,8 +67,11 @@ class KeyedQueue(Generic[K]):
 
     async def get(self) -> K:
         """The next key; done() or failed() must follow."""
-        key = await self._ready.get()
-        self._waiting.discard(key)
+        while True:
+            later, _, key = await self._ready.get()
+            if self._waiting.get(key) == later:  # else it was brought forward, and has been here
+                break
+        del self._waiting[key]
         self._in_work.add(key)
         self._due.pop(key, None)
         return key

@@ -73,6 +73,24 @@ def test_asked_for_often_is_done_once(play: Play) -> None:
     play(scene())
 
 
+def test_what_can_wait_comes_later_and_is_brought_forward_once(play: Play) -> None:
+    async def scene() -> None:
+        queue: KeyedQueue[str] = KeyedQueue()
+        for key in ("blocked", "healed"):
+            queue.add(key, later=True)
+        queue.add("new")
+        queue.add("healed")
+        queue.add("healed", later=True)
+        assert [await queue.get() for _ in range(len(queue))] == ["new", "healed", "blocked"]
+        for key in ("new", "healed", "blocked"):
+            queue.done(key)
+        queue.add("last", later=True)
+        assert await queue.get() == "last", "nothing is left of the place that was given up"
+        assert len(queue) == 1
+
+    play(scene())
+
+
 def test_a_key_in_work_is_given_to_nobody_else_and_once_more_afterwards(play: Play) -> None:
     async def scene() -> None:
         queue: KeyedQueue[str] = KeyedQueue()
