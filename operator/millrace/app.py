@@ -23,6 +23,7 @@ from millrace.kube.api import Api, ApiError, connect
 from millrace.kube.resources import WATCHED
 from millrace.runtime import health
 from millrace.runtime.controller import Controller
+from millrace.runtime.lease import Lease
 from millrace.runtime.sweep import sweep_for_ever
 
 log = structlog.get_logger()
@@ -109,6 +110,24 @@ async def _watch(controller: Controller, namespaces: list[str], on_signal: Calla
         await asyncio.wait(tasks, timeout=END_SECONDS / 2)
 
 
+async def _lead(lease: Lease, controller: Controller) -> None:
+    """Works whenever the lease is ours, for ever; gives it back at the end."""
+    try:
+        while True:
+            await lease.acquire()
+            term = asyncio.create_task(controller.run()), asyncio.create_task(lease.keep())
+            try:
+                done, _ = await asyncio.wait(term, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in term:
+                    task.cancel()
+                await asyncio.gather(*term, return_exceptions=True)
+            for task in done:
+                task.result()
+    finally:
+        await lease.release()
+
+
 async def operate(settings: Settings) -> None:
     """Runs the operator until a part of it fails, or a signal cancels it."""
     async with contextlib.AsyncExitStack() as stack:
@@ -124,10 +143,13 @@ async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None
         itself.cancel()
 
     _on_signals(stop)
-    api = Api(await connect())
+    api = await connect()
     stack.push_async_callback(api.close)
+    lease = Lease(api, os.environ["MILLRACE_LEASE"], os.environ["POD_NAME"])
     ca_bundle = Path(settings.ca_bundle_file).read_text() if settings.ca_bundle_file else None  # noqa: ASYNC240
-    controller = Controller(api, settings, ca_bundle)
+    fenced = await connect(lease.left)
+    stack.push_async_callback(fenced.close)
+    controller = Controller(fenced, settings, ca_bundle)
     loaded = asyncio.Event()
     runner = await health.serve(int(os.environ.get("MILLRACE_PORT", PORT)), ready=loaded.is_set, alive=lambda: None)
     stack.push_async_callback(runner.cleanup)
@@ -138,7 +160,7 @@ async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None
     await _persistently(lambda: controller.load(namespaces))
     loaded.set()
     tasks = {
-        asyncio.create_task(controller.run(), name="workers"),
+        asyncio.create_task(_lead(lease, controller), name="workers"),
         asyncio.create_task(sweep_for_ever(controller, namespaces), name="sweep"),
         asyncio.create_task(_watch(controller, named, stop), name="kopf"),
     }

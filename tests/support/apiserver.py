@@ -33,6 +33,7 @@ _GROUPS = {
     "functions": "/apis/millrace.dev/v1alpha1",
     "jobruns": "/apis/millrace.dev/v1alpha1",
     "jobs": "/apis/batch/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
 }
 
 

@@ -32,7 +32,8 @@ class HostOperator:
 
     def start(self) -> None:
         """Starts it; it is at work as soon as it has loaded the state."""
-        env = {**os.environ, "MILLRACE_CONFIG": str(self._config), "MILLRACE_PORT": "0"}
+        lease = {"MILLRACE_LEASE": "millrace-system/millrace-operator", "POD_NAME": "host"}
+        env = {**os.environ, **lease, "MILLRACE_CONFIG": str(self._config), "MILLRACE_PORT": "0"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "millrace.app"], env=env, stdout=log, stderr=log)
 
@@ -40,6 +41,12 @@ class HostOperator:
         """SIGKILL: it can do nothing about it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM: it gives the Lease back."""
+        assert self._process is not None
+        self._process.terminate()
         self._process.wait()
 
     def log(self) -> str:
@@ -67,6 +74,6 @@ def host_operator(folder: Path) -> Iterator[HostOperator]:
         operator.start()
         yield operator
     finally:
-        operator.kill()
+        operator.terminate()
         kubectl("scale", *DEPLOYMENT, "--replicas=1")
         kubectl("rollout", "status", *DEPLOYMENT, "--timeout=60s")

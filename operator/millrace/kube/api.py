@@ -6,12 +6,12 @@ Model classes cost 28 ms an object where a dict costs 24 µs, so there are none.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import ClientError
+from aiohttp import ClientError, TraceConfig
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
@@ -72,22 +72,41 @@ class ApiError(Exception):
         )
 
 
-async def connect() -> ApiClient:
-    """A client from the pod's ServiceAccount or, outside of a cluster, from the kubeconfig."""
-    configuration = Configuration()
+class NotLeader(Exception):
+    """A write was not sent: the lease that allows it has run out."""
+
+
+def _fence(left: Callable[[], float]) -> TraceConfig:
+    """Keeps back the body of a write whose time ran out on its way to the socket: the process may have slept there."""
+
+    async def before_sending(*_: object) -> None:
+        if left() <= 0:
+            raise NotLeader
+
+    found = TraceConfig()
+    found.on_request_chunk_sent.append(before_sending)
+    return found
+
+
+async def connect(left: Callable[[], float] | None = None) -> Api:
+    """The API server, from the pod's ServiceAccount or, outside of a cluster, from the kubeconfig."""
+    configuration = Configuration(trace_configs=[_fence(left)] if left else None)
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = 32
-    return ApiClient(configuration)
+    return Api(ApiClient(configuration), left)
 
 
 class Api:
-    """Requests to the API server; raises ApiError."""
+    """Requests to the API server; raises ApiError.
 
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
+    `left` gives the seconds for which we may still write: a write ends within them, or is not sent (NotLeader).
+    """
+
+    def __init__(self, client: ApiClient, left: Callable[[], float] | None = None) -> None:
+        self._client, self._left = client, left
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -106,9 +125,14 @@ class Api:
         headers: dict[str, str] = {"Accept": accept, "Content-Type": content_type}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        seconds: float = TIMEOUT
+        if self._left and method != "GET":
+            seconds = min(seconds, self._left())
+            if seconds <= 0:
+                raise NotLeader
         try:
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
-                method, url, headers=headers, body=body, _request_timeout=TIMEOUT
+                method, url, headers=headers, body=body, _request_timeout=seconds
             )
             data = await response.read()
         except ApiException as error:
@@ -141,6 +165,11 @@ class Api:
         path = resource.path(meta["namespace"], meta["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._request("PATCH", path, manifest, query=query, content_type="application/apply-patch+yaml")
+
+    async def replace(self, resource: Resource, manifest: Object) -> Object:
+        """PUTs an object in the place of that with its resourceVersion; ApiError 409 where there is another."""
+        path = resource.path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        return await self._request("PUT", path, manifest, query={"fieldManager": FIELD_MANAGER})
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, or None where there is none."""

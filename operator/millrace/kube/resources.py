@@ -15,6 +15,7 @@ JOB = Resource("Job", "batch/v1", "jobs", OURS)
 POD = Resource("Pod", "v1", "pods", OURS)
 CONFIG_MAP = Resource("ConfigMap", "v1", "configmaps", OURS)
 EVENT = Resource("Event", "v1", "events")
+LEASE = Resource("Lease", "coordination.k8s.io/v1", "leases")
 
 # Causes before effects: a run that is read finds its Jobs.
 WATCHED = (CONFIG_MAP, POD, JOB, DATASTORE, FUNCTION, JOBRUN)

@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from millrace.domain.settings import Settings
-from millrace.kube.api import Api, ApiError
+from millrace.kube.api import Api, ApiError, NotLeader
 from millrace.kube.resources import WATCHED
 from millrace.reconcile.datastore import reconcile_datastore
 from millrace.reconcile.function import reconcile_function
@@ -30,12 +30,13 @@ SHARED_KINDS = {"Function", "DataStore"}  # runs wait for them
 
 
 class Controller:
-    """The operator's work, apart from how it learns of changes."""
+    """The operator's work, apart from how it learns of changes. One that stands by only knows."""
 
     def __init__(self, api: Api, settings: Settings, ca_bundle: str | None = None) -> None:
         self.api, self.settings, self._ca_bundle = api, settings, ca_bundle
         self.store = Store()
         self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.working = False
         self._executor = Executor(api, self.store)
         self._looking = asyncio.Lock()
 
@@ -55,6 +56,8 @@ class Controller:
             self._enqueue(kind, found)
 
     def _enqueue(self, kind: str, obj: Object) -> None:
+        if not self.working:
+            return
         meta = obj["metadata"]
         if kind in OWN_KINDS:
             self.queue.add(Key(kind, meta["namespace"], meta["name"]))
@@ -76,7 +79,7 @@ class Controller:
         """A Function or a DataStore changed: runs that wait for it may go on."""
         for run in self.store.within("JobRun", namespace):
             if not snapshots.is_terminal(run):
-                self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]))
+                self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_blocked(run))
 
     # --- Start ----------------------------------------------------------------------------------------------------------
 
@@ -87,17 +90,36 @@ class Controller:
                 async for page in self.api.pages(resource, namespace):
                     for obj in page:
                         self.store.put(resource.kind, obj)
-        for kind in OWN_KINDS:
-            for key in self.store.keys(kind):
-                self.queue.add(key)
         log.info("loaded", objects=len(self.store))
 
     async def run(self) -> None:
-        """Works for ever."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.queue.run_timers())
-            for _ in range(WORKERS):
-                group.create_task(self._work())
+        """Works for ever: on all that is there, then on what changes. Nothing is left of what was under way before."""
+        self.queue, self._executor = KeyedQueue(), Executor(self.api, self.store)
+        self.working = True
+        self._enqueue_all()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.queue.run_timers())
+                for _ in range(WORKERS):
+                    group.create_task(self._work())
+        finally:
+            self.working = False
+
+    def _enqueue_all(self) -> None:
+        """What may go on comes before what is blocked, and that before what is over; that which has left nothing, not at all."""
+        for kind in SHARED_KINDS:
+            for key in self.store.keys(kind):
+                self.queue.add(key)
+        over = []
+        for key in self.store.keys("JobRun"):
+            run = self.store.get(key)
+            assert run
+            if not snapshots.is_terminal(run):
+                self.queue.add(key, later=_is_blocked(run))
+            elif any(self.store.owned(run["metadata"]["uid"], "Job")):
+                over.append(key)
+        for key in over:
+            self.queue.add(key, later=True)
 
     # --- One pass -------------------------------------------------------------------------------------------------------
 
@@ -108,6 +130,8 @@ class Controller:
             try:
                 with metrics.RECONCILE_SECONDS.labels(key.kind).time():
                     await self._reconcile(key)
+            except NotLeader:
+                return  # as soon as it gets the word, run() is cancelled
             except Stale as stale:
                 log.debug("decide again", key=key, reason=str(stale))
                 self.queue.failed(key)
@@ -179,6 +203,10 @@ class Controller:
             case _:
                 datastore = snapshots.datastore_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_datastore(datastore) if datastore else NOTHING
+
+
+def _is_blocked(run: Object) -> bool:
+    return bool(run["status"].get("phase") == "Blocked")
 
 
 def _count_finished(plan: Plan) -> bool:

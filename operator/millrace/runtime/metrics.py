@@ -16,3 +16,4 @@ RUNS_FINISHED = Counter("millrace_runs_finished_total", "JobRuns that ended.", [
 QUEUE_LENGTH = Gauge("millrace_queue_length", "Keys that wait for a worker or are in work.")
 OBJECTS = Gauge("millrace_objects", "Objects in the store.")
 SWEEP_REPAIRS = Counter("millrace_sweep_repairs_total", "Objects that the watch had missed.", ["kind", "change"])
+LEADER = Gauge("millrace_leader", "1 for the operator that works, 0 for one that stands by.")

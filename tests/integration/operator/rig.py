@@ -41,6 +41,7 @@ WRITES = {
     ("create", "configmaps"),
     ("create", "events"),
     ("create", "jobs"),
+    ("create", "leases"),
     ("create", "selfsubjectaccessreviews"),
     ("delete", "configmaps"),
     ("delete", "jobs"),
@@ -49,6 +50,7 @@ WRITES = {
     ("patch", "functions/status"),
     ("patch", "jobruns/status"),
     ("patch", "jobs"),
+    ("update", "leases"),
 }
 
 
@@ -77,6 +79,7 @@ class Rig:
         self.server, self.api, self.folder = server, server.admin, folder
         self.namespace = f"t-{secrets.token_hex(4)}"
         self.namespaces = [self.namespace]  # where the chart gives it a Role; none: a ClusterRole
+        self.replica = "operator"
         self.settings: Object = {}  # those that the chart makes
         self.proxy = Proxy(server.url, server.trust(), self._certificate())
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -91,14 +94,18 @@ class Rig:
 
     def install(self) -> None:
         """Namespace, rights, settings, proxy: all but the process."""
+        if not self.settings:
+            self._install_chart()
+        self.proxy.start()
+        token = self.server.token(self.namespace, "millrace-operator")
+        (self.folder / "kubeconfig").write_text(json.dumps(self._kubeconfig(token)))
+
+    def _install_chart(self) -> None:
         self.server.namespace(self.namespace, **{"pod-security.kubernetes.io/enforce": "restricted"})
         objects = rendered(self.namespace, self.namespaces)
         config_map = next(found for found in objects if found["kind"] == "ConfigMap")
         self.server.apply(*(found for found in objects if found["kind"] != "ConfigMap"))
         self.settings = yaml.safe_load(config_map["data"]["config.yaml"])
-        self.proxy.start()
-        token = self.server.token(self.namespace, "millrace-operator")
-        (self.folder / "kubeconfig").write_text(json.dumps(self._kubeconfig(token)))
 
     def set(self, **settings: Any) -> None:
         """Changes the settings of the next start."""
@@ -138,8 +145,11 @@ class Rig:
             "HOME": str(self.folder),
             "KUBECONFIG": str(self.folder / "kubeconfig"),
             "MILLRACE_CONFIG": str(self.folder / "config.yaml"),
+            "MILLRACE_LEASE": f"{self.namespace}/millrace-operator",
             "MILLRACE_PORT": str(port),
             "PATH": os.environ["PATH"],
+            # One that is started after another's end is that one's container again; beside another it is another pod.
+            "POD_NAME": f"{self.replica}-{sum(process.poll() is None for process in self.processes)}",
             "PYTHONPATH": str(ROOT / "operator"),
         }
         with (self.folder / "operator.log").open("ab") as log:
@@ -232,6 +242,12 @@ class Rig:
     def job(self, name: str, *, seconds: float = PATIENCE) -> Object:
         """A Job, once it is there."""
         return wait_for(f"Job {name}", lambda: self.api.find("jobs", self.namespace, name), seconds=seconds, poll=POLL)
+
+    def leader(self) -> str:
+        """Who holds the Lease; empty: nobody."""
+        lease = self.api.find("leases", self.namespace, "millrace-operator")
+        holder: str = lease["spec"]["holderIdentity"] if lease else ""
+        return holder
 
     def jobs(self, run: str) -> list[Object]:
         """The Jobs of a run."""

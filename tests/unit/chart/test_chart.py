@@ -78,10 +78,32 @@ def rules(manifest):
 def test_the_rights_are_exactly_these(render):
     manifests = render()
     assert rules(manifests["ClusterRole", "millrace-operator"]) == RULES
-    assert not [kind for kind, _ in manifests if kind in ("Role", "RoleBinding")]
+    assert [name for kind, name in manifests if kind in ("Role", "RoleBinding")] == ["millrace-operator-lease"] * 2
     assert manifests["ClusterRoleBinding", "millrace-operator"]["subjects"] == [
         {"kind": "ServiceAccount", "name": "millrace-operator", "namespace": "millrace-system"}
     ]
+
+
+def test_the_lease_is_the_releases_own(render):
+    manifests = render({"namespaces": ["a"]})
+    role = manifests["Role", "millrace-operator-lease"]
+    assert role["metadata"]["namespace"] == "millrace-system"
+    create, one = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["leases"], ["create"])
+    assert (one["resources"], one["resourceNames"], one["verbs"]) == (["leases"], ["millrace-operator"], ["get", "update"])
+    (container,) = pod(manifests)["containers"]
+    assert {"name": "MILLRACE_LEASE", "value": "millrace-system/millrace-operator"} in container["env"]
+    identity = {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert {"name": "POD_NAME", "valueFrom": identity} in container["env"]
+
+
+def test_replicas(render):
+    one, two = render(), render({"replicas": 2})
+    assert [found["Deployment", "millrace-operator"]["spec"]["replicas"] for found in (one, two)] == [1, 2]
+    assert ("PodDisruptionBudget", "millrace-operator") not in one, "it would forbid to drain the node"
+    budget = two["PodDisruptionBudget", "millrace-operator"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == two["Deployment", "millrace-operator"]["spec"]["selector"]
 
 
 def test_no_right_on_secrets(render):
@@ -91,8 +113,9 @@ def test_no_right_on_secrets(render):
 def test_named_namespaces_have_a_role_each_and_nothing_is_cluster_wide(template):
     found = list(yaml.safe_load_all(template({"namespaces": ["a", "b"], "crds": {"install": False}}).stdout))
     assert {each["kind"] for each in found} == {"ConfigMap", "Deployment", "Role", "RoleBinding", "ServiceAccount"}
-    roles = {each["metadata"]["namespace"]: rules(each) for each in found if each["kind"] == "Role"}
-    assert roles == {"a": RULES, "b": RULES}
+    roles = [each["metadata"] | {"rules": rules(each)} for each in found if each["kind"] == "Role"]
+    named = {role["namespace"]: role["rules"] for role in roles if role["name"] == "millrace-operator"}
+    assert named == {"a": RULES, "b": RULES}
     (config,) = [each for each in found if each["kind"] == "ConfigMap"]
     assert yaml.safe_load(config["data"]["config.yaml"])["namespaces"] == ["a", "b"]
 
@@ -233,7 +256,7 @@ def test_without_the_definitions(render):
 @pytest.mark.parametrize(
     ("values", "place"),
     [
-        ({"replicas": 2}, "replicas"),
+        ({"replicas": -1}, "/replicas"),
         ({"images": {"operator": {"tga": "x"}}}, "/images/operator"),
         ({"images": {"operator": {"tag": 123}}}, "/images/operator/tag"),
         ({"pythonVersions": {"3.12": {}}}, "/pythonVersions"),

@@ -43,6 +43,7 @@ def job(name: str = "score", uid: str = "job-1", version: int = 5) -> Object:
 
 def controller(api: FakeApi) -> Controller:
     found = Controller(api, SETTINGS)  # type: ignore[arg-type]
+    found.working = True
     run = {"metadata": metadata("score", RUN_UID), "spec": {"functionRef": {"name": "heart"}}, "status": {}}
     found.store.put("JobRun", run)
     return found
