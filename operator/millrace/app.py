@@ -87,14 +87,16 @@ def _end_soon(code: int) -> None:
     timer.start()
 
 
-async def _watch(controller: Controller, namespaces: list[str], on_signal: Callable[[], object]) -> None:
+async def _watch(
+    controller: Controller, namespaces: list[str], away: Callable[[], bool], on_signal: Callable[[], object]
+) -> None:
     """kopf as a part of this process. It takes the signals for itself, so they are taken back.
 
     Its own end is not waited for: where a watch fails while another starts, it waits for a login for ever.
     """
     tasks = await kopf.spawn_tasks(
         registry=watch.registry(controller),
-        settings=watch.settings(),
+        settings=watch.settings(away),
         clusterwide=not namespaces,
         namespaces=namespaces,
         standalone=True,
@@ -162,7 +164,7 @@ async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None
     tasks = {
         asyncio.create_task(_lead(lease, controller), name="workers"),
         asyncio.create_task(sweep_for_ever(controller, namespaces), name="sweep"),
-        asyncio.create_task(_watch(controller, named, stop), name="kopf"),
+        asyncio.create_task(_watch(controller, named, lambda: lease.away, stop), name="kopf"),
     }
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

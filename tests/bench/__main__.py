@@ -11,6 +11,7 @@ HERE = Path(__file__).resolve().parent
 BENCHES = {
     "latency": "run_latency.py",
     "memory": "run_memory.py",
+    "outage": "run_outage.py",
     "stage": "data/bench_stage.py",
     "zip": "data/bench_zip.py",
     "limits": "data/bench_memory.py",
@@ -22,7 +23,7 @@ def main() -> int:
     failed = 0
     for name in sys.argv[1:] or BENCHES:
         print(f"\n== {name}", flush=True)
-        environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE.parents[1] / 'hack'}"}
         command = [sys.executable, str(HERE / BENCHES[name])]
         failed |= subprocess.run(command, env=environment, check=False).returncode != 0
     return int(failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
@@ -33,8 +34,25 @@ class Nowhere(kopf.DiffBaseStorage, kopf.ProgressStorage):
         return essence
 
 
-def settings() -> kopf.OperatorSettings:
-    """Settings of kopf; each deviation from its defaults has a reason."""
+class Backoffs:
+    """Pauses of a watch that fails. After an outage the first try must follow at once: kopf's own pauses go up to 21 s.
+
+    A watch that is refused for a minute (403, say) ends the process; while the API server is away nothing counts as refused.
+    """
+
+    def __init__(self, away: Callable[[], bool]) -> None:
+        self._away = away
+
+    def __iter__(self) -> Iterator[float]:
+        yield 0.5
+        refused = 0
+        while refused < 60:
+            refused += not self._away()
+            yield 1.0
+
+
+def settings(away: Callable[[], bool]) -> kopf.OperatorSettings:
+    """Settings of kopf; each deviation from its defaults has a reason. `away`: whether the API server gives no answers."""
     found = kopf.OperatorSettings()
     found.scanning.disabled = True  # else 55 s pass before the first event where only Roles are given
     found.peering.standalone = True  # peering is no leader election: equal priorities freeze both
@@ -48,9 +66,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.chunk_size = 500
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 5
-    # After an outage the first try must follow at once: the default waits up to 21 s. A watch that is refused (403, or
-    # an API server that only has 5xx) for a minute ends the process; one that finds no connection is tried for ever.
-    found.networking.error_backoffs = [0.5] + [1.0] * 60
+    found.networking.error_backoffs = Backoffs(away)
     for resource in WATCHED:
         if resource.selector:
             group = resource.api_version.partition("/")[0] if "/" in resource.api_version else ""

@@ -59,6 +59,28 @@ def test_a_watch_that_is_refused_for_good_ends_the_process(api_server: ApiServer
         rig.job("one")
 
 
+@pytest.mark.slow
+def test_an_api_server_that_has_only_5xx_for_more_than_a_minute_does_not_end_the_process(api_server: ApiServer) -> None:
+    with operator(api_server) as rig:
+        rig.function()
+        rig.run("works")
+        pod = Pod(rig, "works").scheduled().running().write()
+        rig.phase("works", "Running")
+        unavailable = rig.proxy.rule(proxy.answer(503, "ServiceUnavailable"), times=None)
+        for resource in ("configmaps", "pods", "jobs", "datastores", "functions", "jobruns"):
+            for watch in rig.proxy.watches(resource):
+                watch.cut()
+        began = time.monotonic()
+        pod.ended().over().write()
+        rig.run("new")
+        patiently("more than a minute", lambda: time.monotonic() - began > 75)
+        rig.proxy.remove(unavailable)
+        rig.phase("works", "Succeeded")
+        rig.job("new")
+        assert rig.process.poll() is None
+        assert len([found for found in unavailable.hits if found.watches]) < 6 * 80, "no storm"
+
+
 def test_a_watch_that_fails_while_another_starts_ends_the_process(api_server: ApiServer) -> None:
     with operator(api_server, start=False) as rig:
         rig.proxy.rule(proxy.answer(404, "NotFound"), "GET", r"/jobruns\?.*watch=true", times=None)
