@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -160,6 +161,7 @@ async def _operate(settings: Settings, stack: contextlib.AsyncExitStack) -> None
         raise SystemExit("none of the namespaces to watch grants its Role")
     namespaces: list[str | None] = [*named] or [None]
     await _persistently(lambda: controller.load(namespaces))
+    gc.freeze()  # what is loaded stays: to look for garbage in it again and again took a quarter of the start's CPU
     loaded.set()
     tasks = {
         asyncio.create_task(_lead(lease, controller), name="workers"),

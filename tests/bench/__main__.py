@@ -11,6 +11,7 @@ HERE = Path(__file__).resolve().parent
 BENCHES = {
     "latency": "run_latency.py",
     "memory": "run_memory.py",
+    "start": "run_start.py",
     "outage": "run_outage.py",
     "stage": "data/bench_stage.py",
     "zip": "data/bench_zip.py",

@@ -64,6 +64,8 @@ def settings(away: Callable[[], bool]) -> kopf.OperatorSettings:
     found.watching.connect_timeout = 10
     found.watching.inactivity_timeout = 70  # a silent watch is replaced (kopf#957, kopf#1276)
     found.watching.chunk_size = 500
+    # Until it is idle for so long each object has a task with its last event in full: at the start that is all objects.
+    found.queueing.idle_timeout = 0.05
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 5
     found.networking.error_backoffs = Backoffs(away)

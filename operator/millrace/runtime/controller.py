@@ -18,7 +18,7 @@ from millrace.reconcile.run import reconcile_run
 from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
 from millrace.runtime.queue import KeyedQueue
-from millrace.runtime.store import Key, Object, Store, controller_uid
+from millrace.runtime.store import Key, Object, Store, controller_uid, is_terminal
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ class Controller:
     def _enqueue_runs(self, namespace: str) -> None:
         """A Function or a DataStore changed: runs that wait for it may go on."""
         for run in self.store.within("JobRun", namespace):
-            if not snapshots.is_terminal(run):
+            if not is_terminal(run):
                 self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_blocked(run))
 
     # --- Start ----------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class Controller:
             self.working = False
 
     def _enqueue_all(self) -> None:
-        """What may go on comes before what is blocked, and that before what is over; that which has left nothing, not at all."""
+        """What may go on comes before what is blocked, and that before what is over; without Jobs that needs nothing."""
         for kind in SHARED_KINDS:
             for key in self.store.keys(kind):
                 self.queue.add(key)
@@ -114,7 +114,7 @@ class Controller:
         for key in self.store.keys("JobRun"):
             run = self.store.get(key)
             assert run
-            if not snapshots.is_terminal(run):
+            if not is_terminal(run):
                 self.queue.add(key, later=_is_blocked(run))
             elif any(self.store.owned(run["metadata"]["uid"], "Job")):
                 over.append(key)

@@ -18,12 +18,7 @@ from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.run import RunSnapshot
-from millrace.runtime.store import Key, Object, Store, controller_uid
-
-
-def is_terminal(run: Object) -> bool:
-    """Whether the run's phase is final."""
-    return run["status"].get("phase") in {"Succeeded", "Failed", "Cancelled"}
+from millrace.runtime.store import Key, Object, Store, controller_uid, is_terminal
 
 
 def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:

@@ -57,6 +57,20 @@ def _trim_job(obj: Object) -> Object:
     return {"metadata": meta, "spec": _pick(obj.get("spec") or {}, ("suspend",)), "status": obj.get("status") or {}}
 
 
+def is_terminal(run: Object) -> bool:
+    """Whether the run's phase is final."""
+    return run["status"].get("phase") in {"Succeeded", "Failed", "Cancelled"}
+
+
+def _trim_finished(run: Object) -> Object:
+    """Nothing of it is decided any more but when its Jobs go."""
+    return {
+        "metadata": _pick(run["metadata"], METADATA),
+        "spec": _pick(run["spec"], ("functionRef",)),
+        "status": _pick(run["status"], ("phase", "times")),
+    }
+
+
 def trim(kind: str, obj: Object) -> Object:
     """The part of an object that decisions look at."""
     match kind:
@@ -67,7 +81,8 @@ def trim(kind: str, obj: Object) -> Object:
         case "ConfigMap":
             return {"metadata": _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))}
         case _:
-            return {"metadata": _metadata(obj), "spec": obj.get("spec") or {}, "status": obj.get("status") or {}}
+            kept = {"metadata": _metadata(obj), "spec": obj.get("spec") or {}, "status": obj.get("status") or {}}
+            return _trim_finished(kept) if kind == "JobRun" and is_terminal(kept) else kept
 
 
 def controller_uid(obj: Object) -> str | None:

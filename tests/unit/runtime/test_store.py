@@ -133,6 +133,22 @@ def test_what_is_kept_of_a_pod_and_a_job_says_the_same(name: str) -> None:
     assert read_job(trim("Job", found["job"])) == read_job(found["job"])
 
 
+def test_of_a_finished_run_is_kept_what_its_jobs_are_deleted_by() -> None:
+    store = Store()
+    heavy = {"parameters": {"a": "x" * 9999}, "functionRef": {"name": "heart"}}
+    times = {"finished": "2026-01-31T08:00:00Z"}
+    meta = metadata("score", RUN_UID, labels={"a": "x" * 63}, annotations={"b": "x" * 9999})
+    before = {"metadata": meta, "spec": heavy, "status": {**started_status(), "phase": "Running", "times": times}}
+    assert trim("JobRun", before) == before
+    store.put("JobRun", {**before, "status": {**before["status"], "phase": "Failed"}})
+    put_job(store)
+    kept = store.get(RUN)
+    assert len(str(kept)) < 500
+    found = snap(store)
+    assert (found.run.status.phase, found.run.status.times.finished) == ("Failed", times["finished"])
+    assert [job.name for job in found.jobs] == ["score"]
+
+
 def test_what_a_job_proves_is_kept() -> None:
     found = recorded("job-suspended")["job"]
     notes = {ENDED: "Cancelled: spec.cancel was set", REVISION: "heart-1", "other": "x"}

@@ -1,0 +1,89 @@
+"""The order of work at the start, and what a controller does that stands by."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from fixtures.objects import SETTINGS, metadata
+from millrace.kube.api import Api, NotLeader
+from millrace.reconcile.plan import Learned
+from millrace.runtime.controller import Controller
+from millrace.runtime.store import Key
+
+Object = dict[str, Any]
+
+
+def run(name: str, phase: str | None = None) -> Object:
+    status = {"phase": phase} if phase else {}
+    return {"metadata": metadata(name, f"uid-{name}"), "spec": {"functionRef": {"name": "heart"}}, "status": status}
+
+
+def job(of: str) -> Object:
+    owner = {"kind": "JobRun", "name": of, "uid": f"uid-{of}", "controller": True}
+    return {"metadata": metadata(of, f"job-{of}", ownerReferences=[owner]), "spec": {}, "status": {}}
+
+
+class NoApi(Api):
+    """Sends nothing: the lease has run out."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def _request(self, *_: object, **__: object) -> Object:
+        self.asked.set()
+        raise NotLeader
+
+
+def controller(*runs: Object) -> Controller:
+    found = Controller(NoApi(), SETTINGS)
+    for each in runs:
+        found.store.put("JobRun", each)
+    return found
+
+
+async def drained(found: Controller) -> list[Key]:
+    return [await found.queue.get() for _ in range(len(found.queue))]
+
+
+async def test_what_may_go_on_comes_before_what_is_blocked_and_that_before_what_is_over() -> None:
+    found = controller(
+        run("kept", "Succeeded"), run("blocked", "Blocked"), run("over", "Failed"), run("new"), run("works", "Running")
+    )
+    for name in ("kept", "works"):
+        found.store.put("Job", job(name))
+    found._enqueue_all()
+    assert [key.name for key in await drained(found)] == ["new", "works", "blocked", "kept"]
+
+
+async def test_a_change_of_a_store_asks_for_blocked_runs_later() -> None:
+    found = controller(run("blocked", "Blocked"), run("new"), run("over", "Failed"))
+    found.working = True
+    found.seen("DataStore", {"metadata": metadata("lake", "lake-uid"), "spec": {}})
+    found.seen("JobRun", run("newest"))
+    assert [key.name for key in await drained(found)] == ["lake", "new", "newest", "blocked"]
+
+
+async def test_one_that_stands_by_takes_note_and_asks_for_nothing() -> None:
+    found = controller()
+    found.seen("JobRun", run("new"))
+    assert found.store.get(Key("JobRun", "tenant", "new"))
+    assert len(found.queue) == 0
+
+
+async def test_a_term_whose_lease_ran_out_does_nothing_and_the_next_one_starts_over() -> None:
+    api = NoApi()
+    found = Controller(api, SETTINGS)
+    found.store.put("JobRun", run("new"))
+    for term in (1, 2):
+        found._executor.learned["uid-new"] = Learned(absent_jobs=frozenset({"new"}))
+        work = asyncio.create_task(found.run())
+        async with asyncio.timeout(5):
+            await api.asked.wait()
+        assert (found.working, found._executor.learned) == (True, {}), term
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        assert not found.working
+        api.asked.clear()
