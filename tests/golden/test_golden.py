@@ -124,7 +124,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
     "job-without-a-user": lambda: job({}, settings=SETTINGS.model_copy(update={"run_as_user": None})),
-    "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2),
+    "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe": lambda: probe_job(LAKE, SETTINGS),
     "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),
     "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),
