@@ -39,6 +39,7 @@ AUTHORITIES = SETTINGS.model_copy(
         "image_pull_secrets": ["pull"],
         "stage_resources": {"requests": {"cpu": "100m"}},
         "collect_resources": {"limits": {"memory": "96Mi"}},
+        "chore_resources": {"requests": {"cpu": "10m"}},
     }
 )
 EVERYTHING: Object = {

@@ -199,6 +199,7 @@ class JobRunSpec(Model):
         ),
     ] = {}
     env: Annotated[list[EnvVar], Field(max_length=256)] = []
+    profile: Label | None = Field(None, description="A profile of the installation; what it says wins over the run's own.")
     resources: Opaque | None = None
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)] = {}
     tolerations: opaque_list(64) = []  # type: ignore[valid-type]
@@ -288,6 +289,15 @@ class Times(Model):
     finished: str | None = None
 
 
+class ProfileStatus(Model):
+    """What the run got by its profile."""
+
+    name: str
+    resources: Annotated[
+        Opaque, Field(description="Requests and limits of main: the profile's and, beside them, the run's.")
+    ]
+
+
 class JobRunStatus(Model):
     """What became of a run."""
 
@@ -300,6 +310,7 @@ class JobRunStatus(Model):
     job_name: str | None = None
     job_id: str | None = Field(None, description="UID of this JobRun.")
     function_revision: str | None = None
+    profile: ProfileStatus | None = None
     inputs: list[InputStatus] = []
     outputs: list[OutputStatus] = []
     warnings: list[str] = []

@@ -19,6 +19,7 @@ from millrace.domain.labels import (
     FUNCTION,
     JOBRUN,
     MANAGED_BY,
+    PROFILE,
     REVISION,
     STAGE_IMAGE,
 )
@@ -94,6 +95,9 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     for container in spec["containers"]:
         if container["name"] == p.MAIN:
             container["env"].append({"name": "MILLRACE_ATTEMPT", "value": str(attempt)})
+    about = {REVISION: resolved.revision}
+    if resolved.profile:
+        about[PROFILE] = pod.compact(resolved.profile)
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
     if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
         raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")
@@ -104,7 +108,7 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
             "name": job_name(run.metadata.name, attempt),
             "namespace": run.metadata.namespace,
             "labels": labels,
-            "annotations": {REVISION: resolved.revision},
+            "annotations": about,
             "ownerReferences": [owner("JobRun", run.metadata)],
         },
         "spec": {
@@ -128,6 +132,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
+    about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in (REVISION, PROFILE)}
     for container in spec["containers"]:
         for variable in container.get("env", []):
             if variable["name"] == "MILLRACE_ATTEMPT":
@@ -140,7 +145,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
             "name": job_name(run, attempt),
             "namespace": previous["metadata"]["namespace"],
             "labels": labels,
-            "annotations": {REVISION: previous["metadata"]["annotations"][REVISION], CHARGED: str(charged)},
+            "annotations": {**about, CHARGED: str(charged)},
             "ownerReferences": previous["metadata"]["ownerReferences"],
         },
         "spec": {
@@ -166,7 +171,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
             {"name": p.PROBE_VARIABLE, "value": pod.escaped(pod.compact({"stores": [store_entry(store, 0)]}))},
             *pod.credentials_env(store, 0),
         ],
-        "resources": settings.stage_resources,
+        "resources": settings.chore_resources,
         "securityContext": pod.security_context(read_only=True),
         "volumeMounts": [{"name": "work", "mountPath": "/tmp"}, *pod.ca_mounts((store,))],  # noqa: S108
     }

@@ -12,6 +12,7 @@ FUNCTION = f"{GROUP}/function"
 DATASTORE = f"{GROUP}/datastore"
 
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
+PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     PROBE_FAILED = "ProbeFailed"
     FUNCTION_NOT_FOUND = "FunctionNotFound"
     PYTHON_VERSION_NOT_OFFERED = "PythonVersionNotOffered"
+    PROFILE_NOT_FOUND = "ProfileNotFound"
     SOURCE_TOO_LARGE = "SourceTooLarge"
     DATA_STORE_NOT_FOUND = "DataStoreNotFound"
     DATA_STORE_NOT_CHECKED = "DataStoreNotChecked"

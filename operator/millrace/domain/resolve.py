@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from millrace.api.base import seconds
 from millrace.api.datastore import DataStore
@@ -14,7 +14,7 @@ from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.conditions import find
 from millrace.domain.names import revision_name
 from millrace.domain.reasons import Reason
-from millrace.domain.settings import DEFAULT_PYTHON, Settings
+from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
 from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
 
@@ -52,7 +52,7 @@ class ResolvedOutput:
 
 @dataclass(frozen=True)
 class Resolved:
-    """All that a pod is built from."""
+    """All that a pod is built from; the run's spec is the one with its profile."""
 
     run: JobRun
     function: Function
@@ -63,6 +63,12 @@ class Resolved:
     inputs: tuple[ResolvedInput, ...]
     outputs: tuple[ResolvedOutput, ...]
     logs_store: DataStore | None
+
+    @property
+    def profile(self) -> dict[str, Any] | None:
+        """What the status says of the run's profile."""
+        spec = self.run.spec
+        return {"name": spec.profile, "resources": spec.resources} if spec.profile else None
 
     @property
     def stores(self) -> tuple[DataStore, ...]:
@@ -120,6 +126,21 @@ def _check_mounts(run: JobRun) -> Obstacle | None:
     return None
 
 
+def _with_profile(run: JobRun, profile: Profile) -> JobRun:
+    """The run as its profile has it: name by name the profile wins, and its tolerations are added."""
+    own = run.spec.resources or {}
+    parts = {part: {**own.get(part, {}), **profile.resources.get(part, {})} for part in ("requests", "limits")}
+    changes = {
+        "resources": {**own, **{part: found for part, found in parts.items() if found}},
+        "node_selector": {**run.spec.node_selector, **profile.node_selector},
+        "tolerations": [*run.spec.tolerations, *profile.tolerations],
+        "affinity": profile.affinity or run.spec.affinity,
+        "priority_class_name": profile.priority_class_name or run.spec.priority_class_name,
+        "runtime_class_name": profile.runtime_class_name or run.spec.runtime_class_name,
+    }
+    return run.model_copy(update={"spec": run.spec.model_copy(update=changes)})
+
+
 def substitute(path: str, run: JobRun) -> str:
     """Replaces {run}, {date} and {time} (of the run's creation, UTC) in a path."""
     created = run.metadata.creation_timestamp  # 2026-01-31T08:30:00Z
@@ -160,6 +181,14 @@ def resolve(
         return Obstacle(Reason.PARAMETER_MISMATCH, f"both an input and a parameter are named {names}", heals=False)
     if obstacle := _check_mounts(run):
         return obstacle
+    if run.spec.profile:
+        profile = settings.profiles.get(run.spec.profile)
+        if profile is None:
+            offered = ", ".join(sorted(settings.profiles)) or "none"
+            return Obstacle(
+                Reason.PROFILE_NOT_FOUND, f"spec.profile {run.spec.profile} is not offered here; offered: {offered}"
+            )
+        run = _with_profile(run, profile)
     default = default_store(stores)
     needs_default = any(output.asset for output in run.spec.outputs)
     if default is None and needs_default:

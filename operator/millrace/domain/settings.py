@@ -9,6 +9,17 @@ from millrace.api.base import Model
 DEFAULT_PYTHON = "3.13"
 
 
+class Profile(Model):
+    """What a run that names the profile gets, instead of what it asks for by itself."""
+
+    resources: dict[str, dict[str, Any]] = {}
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+    affinity: dict[str, Any] | None = None
+    priority_class_name: str | None = None
+    runtime_class_name: str | None = None
+
+
 class Settings(Model):
     """Settings of the installation, read from the chart's config.yaml."""
 
@@ -21,4 +32,6 @@ class Settings(Model):
     ca_bundle_file: str | None = None
     stage_resources: dict[str, Any] = {}
     collect_resources: dict[str, Any] = {}
+    chore_resources: dict[str, Any] = {}
+    profiles: dict[str, Profile] = {}
     namespaces: list[str] = []

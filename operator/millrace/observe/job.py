@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ATTEMPT, CHARGED, ENDED, REVISION, STAGE_IMAGE
+from millrace.domain.labels import ATTEMPT, CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class JobFacts:
     ended: tuple[str, str] | None = None  # why we ended it: reason and message
     revision: str | None = None
     charged: int = 0  # attempts before this one that used up a retry
+    profile: Mapping[str, Any] | None = None  # what the status says of it
     stage_image: str | None = None  # of a probe
 
     @property
@@ -59,5 +61,6 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         ended=(reason, message) if note else None,
         revision=annotations.get(REVISION),
         charged=int(annotations.get(CHARGED, "0")),
+        profile=json.loads(annotations.get(PROFILE, "null")),
         stage_image=annotations.get(STAGE_IMAGE),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,7 +61,7 @@ def _identity(run: JobRun, job: JobFacts) -> dict[str, Any]:
     """What the status says of a Job; told again where the write after its POST did not go through."""
     if run.status.job_name == job.name:
         return {}
-    found = {"attempt": job.attempt, "jobName": job.name, "functionRevision": job.revision}
+    found = {"attempt": job.attempt, "jobName": job.name, "functionRevision": job.revision, "profile": job.profile}
     return {key: value for key, value in found.items() if value}
 
 
@@ -74,6 +75,7 @@ def progress(
     attempt: int | None = None,
     job_name: str | None = None,
     revision: str | None = None,
+    profile: Mapping[str, Any] | None = None,
     pod: PodFacts | None = None,
 ) -> tuple[Action, ...]:
     """The run goes on."""
@@ -89,6 +91,8 @@ def progress(
         status |= {"attempt": attempt, "jobName": job_name}
     if revision:
         status["functionRevision"] = revision
+    if profile:
+        status["profile"] = profile
     times: dict[str, Any] = run.status.times.dump() if run.status.times else {"admitted": render(now)}
     if attempt and attempt > 1:
         # Each attempt has its own times; a merge patch removes what is null.

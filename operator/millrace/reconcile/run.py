@@ -109,6 +109,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
         attempt=attempt,
         job_name=job["metadata"]["name"],
         revision=found.revision,
+        profile=found.profile,
     )
     return Plan((*actions, Create(job), *started), again=waiting.NO_POD_SECONDS)
 
@@ -185,6 +186,7 @@ def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
         attempt=job.attempt,
         job_name=job.name,
         revision=job.revision,
+        profile=job.profile,
     )
 
 

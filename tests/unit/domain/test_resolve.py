@@ -10,6 +10,7 @@ from fixtures.objects import DATA, SETTINGS, function, run, stamp, store
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.domain.resolve import Obstacle, Resolved, check_function, default_store, resolve, substitute
+from millrace.domain.settings import Profile
 
 
 def resolved(spec: dict[str, Any], *stores: DataStore, code: Function | None = None) -> Resolved | Obstacle:
@@ -34,6 +35,13 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
         True,
         True,
         "131072 bytes",
+    ),
+    "a profile that is not offered": (
+        resolved({"profile": "huge"}),
+        "ProfileNotFound",
+        True,
+        True,
+        "spec.profile huge is not offered here; offered: none",
     ),
     "an input and a parameter of one name": (
         resolved({**INPUT, "parameters": {"data": 1}}, store()),
@@ -236,3 +244,44 @@ def test_images(spec: dict[str, Any], image: str, ours: bool) -> None:
 def test_a_mount_beside_ours_is_the_users_affair() -> None:
     mounts = [{"name": "v", "mountPath": path} for path in ("/models", "/millrace2", "/opt/models", "/data")]
     assert done({"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": mounts})
+
+
+GPU = Profile.model_validate(
+    {
+        "resources": {"limits": {"memory": "8Gi", "nvidia.com/gpu": 1}},
+        "nodeSelector": {"gpu": "a100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "runtimeClassName": "nvidia",
+    }
+)
+OWN = {
+    "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "64Gi", "cpu": "4"}, "claims": [{"name": "c"}]},
+    "nodeSelector": {"gpu": "any", "zone": "a"},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "batch",
+}
+
+
+def test_a_profile_wins_name_by_name_and_keeps_what_it_does_not_say() -> None:
+    settings = SETTINGS.model_copy(update={"profiles": {"gpu": GPU}})
+    found = resolve(run(profile="gpu", **OWN), function(), {}, settings)
+    assert isinstance(found, Resolved), found
+    spec = found.run.spec
+    assert spec.resources == {
+        "requests": {"cpu": "2"},
+        "limits": {"memory": "8Gi", "cpu": "4", "nvidia.com/gpu": 1},
+        "claims": [{"name": "c"}],
+    }
+    assert spec.node_selector == {"gpu": "a100", "zone": "a"}
+    assert [each["key"] for each in spec.tolerations] == ["spot", "gpu"]
+    assert (spec.affinity, spec.priority_class_name, spec.runtime_class_name) == ({"nodeAffinity": {}}, "batch", "nvidia")
+    assert found.profile == {"name": "gpu", "resources": spec.resources}
+
+
+def test_a_profile_alone_is_what_the_run_gets() -> None:
+    settings = SETTINGS.model_copy(update={"profiles": {"gpu": GPU}})
+    found = resolve(run(profile="gpu"), function(), {}, settings)
+    assert isinstance(found, Resolved), found
+    assert found.run.spec.resources == GPU.resources
+    assert found.run.spec.node_selector == GPU.node_selector

@@ -8,6 +8,7 @@ from typing import Any
 from fixtures.objects import (
     DATA,
     REVISION,
+    SETTINGS,
     at,
     condition,
     failed_job,
@@ -26,6 +27,7 @@ from fixtures.objects import (
 )
 from millrace.domain.attempts import MAX_DISRUPTIONS
 from millrace.domain.names import revision_name
+from millrace.domain.settings import Profile
 from millrace.reconcile.plan import (
     Action,
     Apply,
@@ -42,6 +44,7 @@ from millrace.reconcile.plan import (
 from millrace.reconcile.run import RunSnapshot
 
 HOUR, DAY = 3600, 86400
+GPU = SETTINGS.model_copy(update={"profiles": {"gpu": Profile(resources={"limits": {"memory": "8Gi"}})}})
 NEEDY = function(requirements=["x==1"])
 NEEDY_REVISION = revision_name("heart", NEEDY.spec.dump())
 
@@ -123,6 +126,10 @@ STARTING: dict[str, Case] = {
         "Pending",
         "Starting",
         (f"Create ConfigMap {NEEDY_REVISION}", "Apply ConfigMap millrace-authorities", "Create Job score"),
+    ),
+    "a profile": Case(snapshot(run(profile="gpu"), settings=GPU), "Pending", "Starting", ("Create Job score",)),
+    "no such profile": Case(
+        snapshot(run(profile="gpu")), "Blocked", "ProfileNotFound", says="offered: none", again=(DAY, DAY)
     ),
     "no function": Case(snapshot(code=None), "Blocked", "FunctionNotFound", says="Function heart", again=(DAY, DAY)),
     "no function, after its time": Case(
