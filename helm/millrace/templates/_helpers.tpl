@@ -42,3 +42,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $units := dict "s" 1 "m" 60 "h" 3600 "d" 86400 -}}
 {{- mul (regexFind "^[0-9]+" . | int) (get $units (regexFind "[smhd]$" .)) -}}
 {{- end -}}
+
+{{/* Whether something cluster-wide is made: as the value says, else where no namespaces are named. Takes (list $ value). */}}
+{{- define "millrace.clusterWide" -}}
+{{- $root := index . 0 -}}
+{{- $value := index . 1 -}}
+{{- if kindIs "bool" $value | ternary $value (empty $root.Values.namespaces) -}}true{{- end -}}
+{{- end -}}

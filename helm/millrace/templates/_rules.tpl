@@ -23,5 +23,5 @@
 # What the operator has to say about it.
 - apiGroups: [millrace.dev]
   resources: [datastores/status, functions/status, jobruns/status]
-  verbs: [get, patch]
+  verbs: [patch]
 {{- end -}}

@@ -13,6 +13,8 @@ REPO = Path(__file__).resolve().parents[3]
 CHART = REPO / "helm" / "millrace"
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
+KINDS = ("datastore", "function", "jobrun")
+
 # The whole of what the operator may do. A line more is a decision.
 RULES = {
     ("", "configmaps"): "create delete get list patch watch",
@@ -20,11 +22,11 @@ RULES = {
     ("", "pods"): "get list watch",
     ("batch", "jobs"): "create delete get list patch watch",
     ("millrace.dev", "datastores"): "get list watch",
-    ("millrace.dev", "datastores/status"): "get patch",
+    ("millrace.dev", "datastores/status"): "patch",
     ("millrace.dev", "functions"): "get list watch",
-    ("millrace.dev", "functions/status"): "get patch",
+    ("millrace.dev", "functions/status"): "patch",
     ("millrace.dev", "jobruns"): "get list watch",
-    ("millrace.dev", "jobruns/status"): "get patch",
+    ("millrace.dev", "jobruns/status"): "patch",
 }
 
 
@@ -120,6 +122,73 @@ def test_named_namespaces_have_a_role_each_and_nothing_is_cluster_wide(template)
     assert yaml.safe_load(config["data"]["config.yaml"])["namespaces"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("value", ["aggregateRoles", "admissionPolicy"])
+@pytest.mark.parametrize(
+    ("namespaces", "wanted", "made"),
+    [([], None, True), (["a"], None, False), ([], False, False), (["a"], True, True)],
+    ids=["everywhere", "named namespaces", "not wanted", "wanted all the same"],
+)
+def test_what_is_cluster_wide_is_made_where_it_is_allowed(render, value, namespaces, wanted, made):
+    kinds = {
+        "aggregateRoles": [("ClusterRole", "millrace-view"), ("ClusterRole", "millrace-edit")],
+        "admissionPolicy": [
+            ("ValidatingAdmissionPolicy", "millrace-references"),
+            ("ValidatingAdmissionPolicyBinding", "millrace-references"),
+        ],
+    }
+    manifests = render({"namespaces": namespaces, value: wanted})
+    assert [key in manifests for key in kinds[value]] == [made, made]
+
+
+def test_viewers_read_and_editors_write_but_no_status(render):
+    manifests = render()
+    view, edit = (manifests["ClusterRole", f"millrace-{name}"] for name in ("view", "edit"))
+    aggregated = {
+        key.rpartition("/")[2]: name
+        for name, role in (("view", view), ("edit", edit))
+        for key in role["metadata"]["labels"]
+        if key.startswith("rbac.authorization.k8s.io/")
+    }
+    assert aggregated == {"aggregate-to-view": "view", "aggregate-to-edit": "edit", "aggregate-to-admin": "edit"}
+    assert rules(view) == {("millrace.dev", "*"): "get list watch"}
+    assert rules(edit) == {
+        **{("millrace.dev", f"{kind}s"): "create update patch delete deletecollection" for kind in KINDS},
+        ("", "serviceaccounts"): "use",
+        ("", "persistentvolumeclaims"): "use",
+    }
+
+
+def test_the_operators_pod_is_reached_at_its_port_and_reaches_the_api_server_and_dns(render):
+    assert not [kind for kind, _ in render() if kind == "NetworkPolicy"]
+    manifests = render({"networkPolicy": {"enabled": True, "apiServerPorts": [8443]}})
+    spec = manifests["NetworkPolicy", "millrace-operator"]["spec"]
+    labels = manifests["Deployment", "millrace-operator"]["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"ports": [{"port": "http", "protocol": "TCP"}]}]
+    assert [(port["port"], port["protocol"]) for rule in spec["egress"] for port in rule["ports"]] == [
+        (8443, "TCP"),
+        (53, "UDP"),
+        (53, "TCP"),
+    ]
+
+
+def test_prometheus_finds_the_operators_pod(render):
+    assert not [kind for kind, _ in render() if kind in ("Service", "ServiceMonitor")]
+    values = {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}}
+    manifests = render(values)
+    service = manifests["Service", "millrace-operator"]
+    monitor = manifests["ServiceMonitor", "millrace-operator"]
+    labels = manifests["Deployment", "millrace-operator"]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (port,) = service["spec"]["ports"]
+    assert monitor["spec"]["endpoints"] == [{"port": port["name"], "path": "/metrics", "interval": "15s"}]
+    (container,) = pod(manifests)["containers"]
+    assert port["targetPort"] in [each["name"] for each in container["ports"]]
+
+
 def test_the_settings_are_the_operators_own(render):
     found = settings(render())
     assert set(found) == {field.alias or name for name, field in Settings.model_fields.items()}
@@ -147,7 +216,9 @@ def test_values_of_runs_reach_the_settings(render):
                 "indexUrl": "https://pypi.example/simple",
                 "caBundle": AUTHORITY,
                 "stage": {"resources": {"limits": {"memory": "1Gi"}}},
-            }
+                "chores": {"resources": {"limits": {"memory": "2Gi"}}},
+            },
+            "profiles": {"gpu": {"resources": {"limits": {"nvidia.com/gpu": 1}}, "nodeSelector": {"gpu": "a100"}}},
         }
     )
     read = Settings.model_validate(settings(manifests))
@@ -155,6 +226,9 @@ def test_values_of_runs_reach_the_settings(render):
     assert read.run_as_user is None
     assert read.index_url == "https://pypi.example/simple"
     assert read.stage_resources["limits"] == {"memory": "1Gi"}
+    assert read.chore_resources["limits"] == {"memory": "2Gi"}
+    assert read.profiles["gpu"].resources == {"limits": {"nvidia.com/gpu": 1}}
+    assert read.profiles["gpu"].node_selector == {"gpu": "a100"}
     assert manifests["ConfigMap", "millrace-operator-ca"]["data"] == {"ca.crt": AUTHORITY}
     (mount,) = [mount for mount in pod(manifests)["containers"][0]["volumeMounts"] if mount["name"] == "config"]
     (volume,) = [volume for volume in pod(manifests)["volumes"] if volume["name"] == "config"]
@@ -226,11 +300,11 @@ def test_a_change_of_the_settings_makes_a_new_pod(render):
 
 
 def test_everything_carries_the_labels_and_the_name_of_the_release(render):
-    manifests = render(release="other")
+    manifests = render({"networkPolicy": {"enabled": True}, "serviceMonitor": {"enabled": True}}, release="other")
     for (kind, name), manifest in manifests.items():
         if kind == "CustomResourceDefinition":
             continue
-        assert name.startswith("other-millrace-operator")
+        assert name.startswith("other-millrace-")
         labels = manifest["metadata"]["labels"]
         assert labels["app.kubernetes.io/name"] == "millrace"
         assert labels["app.kubernetes.io/component"] == "operator"
@@ -271,6 +345,13 @@ def test_without_the_definitions(render):
         ({"logLevel": "loud"}, "/logLevel"),
         ({"namespaces": ["UPPER"]}, "/namespaces/0"),
         ({"tolerations": [{"op": "Exists"}]}, "/tolerations/0"),
+        ({"profiles": {"Small": {"resources": {}}}}, "/profiles"),
+        ({"profiles": {"small": {"limits": {}}}}, "/profiles/small"),
+        ({"profiles": {"small": {"resources": {"limits": {"memory": "1 GB"}}}}}, "/profiles/small/resources/limits/memory"),
+        ({"networkPolicy": {"enabled": True, "apiServerPorts": []}}, "/networkPolicy/apiServerPorts"),
+        ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
+        ({"admissionPolicy": "yes"}, "/admissionPolicy"),
+        ({"aggregateRoles": {}}, "/aggregateRoles"),
     ],
 )
 def test_the_schema_refuses_and_names_the_place(template, values, place):
