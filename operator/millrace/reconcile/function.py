@@ -7,7 +7,7 @@ from datetime import datetime
 
 from millrace.api.function import Function
 from millrace.build.revision import revision
-from millrace.domain.conditions import Mark
+from millrace.domain.conditions import Mark, find
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
@@ -38,20 +38,25 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
     status: dict[str, object] = {}
     current = None
     if obstacle:
-        mark = Mark("Ready", status=False, reason=obstacle.reason, message=obstacle.message)
+        marks = [
+            Mark("Ready", status=False, reason=obstacle.reason, message=obstacle.message),
+            Mark("Stalled", status=True, reason=obstacle.reason, message=obstacle.message),  # kstatus: only an edit helps
+        ]
     else:
         wanted = revision(function)
         current = wanted["metadata"]["name"]
         if current not in s.revisions:
             actions.append(Create(wanted))
-        mark = Mark("Ready", status=True, reason=Reason.VALID, message="")
+        marks = [Mark("Ready", status=True, reason=Reason.VALID)]
+        if find(function.status.conditions, "Stalled"):
+            marks.append(Mark("Stalled", status=False, reason=Reason.VALID))
         status["revision"] = current
     superseded = [
         Delete("ConfigMap", meta.namespace, name, uid)
         for name, uid in sorted(s.revisions.items())
         if name != current and name not in s.in_use
     ]
-    status["conditions"] = conditions_patch(function.status.conditions, [mark], now=s.now, generation=meta.generation)
+    status["conditions"] = conditions_patch(function.status.conditions, marks, now=s.now, generation=meta.generation)
     if write := patch("Function", meta, function.status.dump(), status):
         # A run may be about to start with what was current a moment ago.
         return Plan((*actions, write), again=SUPERSEDED_SECONDS if superseded else None)

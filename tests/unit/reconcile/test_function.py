@@ -39,6 +39,11 @@ CASES: dict[str, tuple[FunctionSnapshot, str | None, tuple[str, ...]]] = {
         (f"Create ConfigMap {REVISION}",),
     ),
     "a Python that is not offered": (seen(function(pythonVersion="3.9")), "PythonVersionNotOffered", ()),
+    "a Python that was not offered and is now": (
+        seen(function(status={"observedGeneration": 1, "conditions": [condition("Stalled", "True", "PythonVersionNotOffered")]}), HERE),
+        "Valid",
+        (),
+    ),
     "being deleted": (seen(function(meta={"deletionTimestamp": stamp(0)})), None, ()),
 }
 
@@ -52,9 +57,12 @@ def test_what_is_done(name: str) -> None:
         assert status_writes(plan) == []
     else:
         [status] = status_writes(plan)
-        [ready] = status["conditions"]
-        assert ready["reason"] == reason
-        assert ready["status"] == str(reason == "Valid")
+        conditions = {found["type"]: found for found in status["conditions"]}
+        assert conditions["Ready"]["reason"] == reason
+        assert conditions["Ready"]["status"] == str(reason == "Valid")
+        if "Stalled" in conditions:
+            assert (conditions["Stalled"]["reason"], conditions["Stalled"]["status"]) == (reason, str(reason != "Valid"))
+        assert reason == "Valid" or "Stalled" in conditions, "kstatus would wait for it"
         assert ("revision" in status) == (reason == "Valid")
 
 
