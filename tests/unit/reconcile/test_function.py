@@ -40,7 +40,12 @@ CASES: dict[str, tuple[FunctionSnapshot, str | None, tuple[str, ...]]] = {
     ),
     "a Python that is not offered": (seen(function(pythonVersion="3.9")), "PythonVersionNotOffered", ()),
     "a Python that was not offered and is now": (
-        seen(function(status={"observedGeneration": 1, "conditions": [condition("Stalled", "True", "PythonVersionNotOffered")]}), HERE),
+        seen(
+            function(
+                status={"observedGeneration": 1, "conditions": [condition("Stalled", "True", "PythonVersionNotOffered")]}
+            ),
+            HERE,
+        ),
         "Valid",
         (),
     ),

@@ -1,0 +1,62 @@
+"""The operator needs every right that the chart gives it, and no other (S02, S04). Rig.check looks at the second."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import pytest
+
+from integration.operator.kubelet import Pod
+from integration.operator.rig import operator, patiently, rendered
+from support import proxy
+from support.apiserver import ApiServer
+from support.store import data_store
+
+NO_PODS = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+
+
+@pytest.mark.slow
+def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None:
+    with operator(api_server, start=False) as rig:
+        authority = rig.folder / "authority.pem"
+        authority.write_text((rig.server.pki / "ca.crt").read_text())
+        rig.set(caBundleFile=str(authority), keepPodsSeconds=0)
+        # An answer that is lost, and a status that has changed meanwhile, are read again.
+        for resource in ("configmaps", "jobs"):
+            rig.proxy.rule(proxy.drop_response(), "POST", rf"/{resource}\?")
+        for resource in ("datastores", "functions", "jobruns"):
+            rig.proxy.rule(proxy.answer(409, "Conflict"), "PATCH", rf"/{resource}/.*/status")
+        rig.start()
+        rig.function(requirements=["x"])
+        rig.api.create("datastores", rig.placed(data_store("store", "bucket")))
+        # A pod that its watch does not tell of.
+        patiently("the watch", lambda: rig.proxy.watches("pods"))
+        held = rig.proxy.rule(proxy.wait_for(threading.Event()), "GET", r"/pods\?.*watch=true", times=None)
+        for watch in rig.proxy.watches("pods"):
+            watch.cut()
+        rig.run("one")
+        Pod(rig, "one").scheduled().running("stage").write().ended("stage").running().write()
+        rig.phase("one", "Running")
+        rig.proxy.remove(held)
+        rig.api.merge("jobruns", rig.namespace, "one", {"spec": {"cancel": True}})
+        patiently("the Job is ended", lambda: rig.job("one")["spec"].get("suspend"))
+        patiently(
+            "its pod is gone", lambda: not rig.api.list("pods", rig.namespace, labelSelector="millrace.dev/jobrun=one")
+        )
+        rig.phase("one", "Cancelled")
+        rig.api.merge("functions", rig.namespace, "f", {"spec": {"source": {"inline": "def main(): print()"}}})
+        # A Job that gets no pod.
+        rig.api.create("resourcequotas", rig.placed(NO_PODS))
+        rig.run("two")
+        rig.phase("two", "Blocked")
+
+        [role] = [found for found in rendered(rig.namespace, rig.namespaces) if found["kind"] == "Role"]
+        given = {(verb, name) for rule in role["rules"] for verb in rule["verbs"] for name in rule["resources"]}
+
+        def unused() -> set[tuple[str, str]]:
+            return given - {(request.verb, request.resource) for request in rig.proxy.log}
+
+        with contextlib.suppress(AssertionError):  # the one below says more
+            patiently("the use of all", lambda: not unused())
+        assert not unused()
