@@ -38,7 +38,7 @@ from millrace.data.model import (
 )
 from millrace.data.output import upload_output
 from millrace.data.publish import Attempt, abort, abort_stale, commit
-from millrace.data.stores import Store, open_store, probe
+from millrace.data.stores import Store, open_store
 from millrace.data.transfer import put_file
 
 __all__ = [
@@ -58,7 +58,6 @@ __all__ = [
     "commit",
     "folder_digest",
     "open_store",
-    "probe",
     "put_file",
     "stage_input",
     "staged_path",

@@ -12,11 +12,11 @@ from typing import Any
 
 from millrace.data.digest import folder_digest
 from millrace.data.errors import DataError
-from millrace.data.fetch import SMALL_BYTES, Counter, Fetched, fetch_big, fetch_small
+from millrace.data.fetch import Counter, Fetched, fetch_big, fetch_small
 from millrace.data.globs import compile_glob
 from millrace.data.model import Progress, Staged
 from millrace.data.retry import remaining
-from millrace.data.stores import Entry, Store
+from millrace.data.stores import SMALL_BYTES, Entry, Store
 
 THREADS = 6
 MAX_NAME_BYTES = 255

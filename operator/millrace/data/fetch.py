@@ -15,25 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import obstore
 
 from millrace.data.errors import DataError, classify
 from millrace.data.model import Progress
 from millrace.data.retry import Backoff, remaining, retrying
-from millrace.data.stores import Entry, Store
+from millrace.data.stores import CHUNK_BYTES, Entry, Store
 
-if TYPE_CHECKING:
-    from obstore import GetOptions
-
-SMALL_BYTES = 4 << 20  # one request, the whole body in memory
 RANGE_BYTES = 32 << 20
-CHUNK_BYTES = 256 << 10  # stays in the processor's cache between the socket, the file and the hash
 STREAMS = 2  # more only contend for the file's lock: three take twice the system time
 MD5_BYTES = 64 << 20  # above, TLS and TCP must do: MD5 would be half of the time
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_ODD = re.compile(r"[\x00-\x1f\x7f]|//|(^|/)\.{1,2}(/|$)|/$")
 WHOLE_TRIES = 4
 
 
@@ -101,34 +92,10 @@ def _write(fd: int, data: memoryview, offset: int, where: str) -> int:
     return offset
 
 
-def is_odd(key: str) -> bool:
-    """Whether obstore cannot express the key, so that a presigned request has to do."""
-    return _ODD.search(key) is not None
-
-
-def _chunks(store: Store, entry: Entry, start: int, end: int) -> Iterator[memoryview]:
-    """The bytes [start, end) of the object, as long as it is the one that was listed."""
-    if is_odd(entry.key):
-        headers = {"If-Match": f'"{entry.etag}"'} | ({"Range": f"bytes={start}-{end - 1}"} if end > start else {})
-        yield memoryview(store.request("GET", entry.key, headers=headers).content)
-        return
-    options: GetOptions = {"range": (start, end)} if (start, end) != (0, entry.size) else {}
-    if entry.etag:
-        options["if_match"] = f'"{entry.etag}"'
-    result = obstore.get(store.objects, entry.key, options=options)
-    if result.meta["size"] != entry.size:
-        raise DataError("ObjectChanged", f"{store.where(entry.key)}: its size changed while it was read")
-    if end - start <= SMALL_BYTES:
-        yield memoryview(result.bytes())
-    else:
-        for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
-            yield memoryview(chunk)
-
-
 def _exactly(store: Store, entry: Entry, start: int, end: int) -> Iterator[memoryview]:
     """The chunks of the bytes [start, end); raises DataError when there are fewer or more of them."""
     position = start
-    for chunk in _chunks(store, entry, start, end):
+    for chunk in store.read(entry, start, end):
         position += len(chunk)
         if position > end:
             raise DataError("BadResponse", f"{store.where(entry.key)}: more bytes than were asked for")
@@ -137,15 +104,8 @@ def _exactly(store: Store, entry: Entry, start: int, end: int) -> Iterator[memor
         raise DataError("Unreachable", f"{store.where(entry.key)}: the transfer broke off")
 
 
-def _is_md5(store: Store, entry: Entry) -> bool:
-    """Whether the etag should be the content's MD5: not with keys of a key service, where it is random."""
-    headers = store.request("HEAD", entry.key).headers
-    kind = headers.get("x-amz-server-side-encryption", "")
-    return not (kind.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers)
-
-
 def _check_md5(store: Store, entry: Entry, digest: str, tries: int) -> None:
-    if digest != entry.etag and _is_md5(store, entry):
+    if digest != entry.etag and store.etag_is_md5(entry):
         where = store.where(entry.key)
         raise DataError("ChecksumMismatch", f"{where}: the bytes were damaged on their way", final=tries >= WHOLE_TRIES)
 
@@ -159,7 +119,7 @@ def fetch_small(store: Store, entry: Entry, path: str, target: Path, deadline: f
         nonlocal tries
         tries += 1
         remaining(deadline, where)
-        data = memoryview(b"") if entry.size == 0 else next(_chunks(store, entry, 0, entry.size))
+        data = memoryview(b"") if entry.size == 0 else next(store.read(entry, 0, entry.size))
         if len(data) != entry.size:
             raise DataError("Unreachable", f"{where}: the transfer broke off")
         if _MD5.fullmatch(entry.etag):

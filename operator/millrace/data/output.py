@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from millrace.data import multipart
 from millrace.data.archive import write_zip
 from millrace.data.digest import ContentDigest
 from millrace.data.errors import DataError
 from millrace.data.failpoints import failpoint
 from millrace.data.fetch import Counter
 from millrace.data.model import PendingOutput, Progress
-from millrace.data.multipart import PartWriter, part_size, whole_etag
+from millrace.data.parts import part_size
 from millrace.data.publish import Attempt, Place
+from millrace.data.stores import Writer
 from millrace.data.transfer import put_descriptor
 from millrace.data.tree import Gone, Node, Tree
 
@@ -58,7 +58,7 @@ def upload_output(
 
 
 def _pending(
-    output: Mapping[str, Any], key: str, writer: PartWriter, tree: Tree, *, size: int, files: int, sha256: str, digest: str
+    output: Mapping[str, Any], key: str, writer: Writer, tree: Tree, *, size: int, files: int, sha256: str, digest: str
 ) -> PendingOutput:
     return PendingOutput(
         name=str(output["name"]),
@@ -67,7 +67,7 @@ def _pending(
         target=str(output["key"]),
         upload_id=writer.upload_id,
         parts=tuple(writer.parts),
-        etag=whole_etag(writer.parts),
+        etag=writer.etag,
         bytes=size,
         files=files,
         sha256=sha256,
@@ -76,10 +76,10 @@ def _pending(
     )
 
 
-def _writer(attempt: Attempt, place: Place, size: int, deadline: float) -> PartWriter:
+def _writer(attempt: Attempt, place: Place, size: int, deadline: float) -> Writer:
     store = attempt.stores[place[0]]
     begin = partial(attempt.begin, place, deadline=deadline)
-    return PartWriter(store, store.full_key(place[1]), size, begin, deadline=deadline)
+    return store.uploads.writer(store.full_key(place[1]), size, begin, deadline=deadline)
 
 
 def _send_zip(attempt: Attempt, output: Mapping[str, Any], tree: Tree, counter: Counter, deadline: float) -> PendingOutput:
@@ -166,7 +166,7 @@ def _send_files(attempt: Attempt, output: Mapping[str, Any], tree: Tree, counter
 class _Manifest:
     """Writes manifest.json line by line, so that it never lies in memory."""
 
-    def __init__(self, writer: PartWriter) -> None:
+    def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.digest = ContentDigest()
         self.bytes = self.files = 0
@@ -213,9 +213,9 @@ def _put_large(attempt: Attempt, place: Place, fd: int, size: int, deadline: flo
             raise
     finally:
         os.close(fd)
-    if not multipart.complete(store, key, writer.upload_id, writer.parts, deadline=deadline):
-        found = multipart.head(store, key, deadline=deadline)
-        if found is None or found[0] != whole_etag(writer.parts):
+    if not store.uploads.complete(key, writer.upload_id, writer.parts, deadline=deadline):
+        found = store.uploads.head(key, deadline=deadline)
+        if found is None or found[0] != writer.etag:
             raise DataError("UploadFailed", f"{store.where(key)}: the upload is gone")
     attempt.settled(place)
     return writer.bytes, sha256

@@ -19,9 +19,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import obstore
-
-from millrace.data import multipart
 from millrace.data.errors import DataError
 from millrace.data.failpoints import failpoint
 from millrace.data.model import Outcome, PendingOutput, Published
@@ -55,7 +52,7 @@ class Attempt:
             self._uploads[place] = ""
             self._note(deadline)
             failpoint("intent-written")
-            upload_id, lost = multipart.create(store, store.full_key(place[1]), deadline=deadline)
+            upload_id, lost = store.uploads.create(store.full_key(place[1]), deadline=deadline)
             failpoint("upload-created")
             self._uploads[place] = upload_id
             if lost:
@@ -198,8 +195,8 @@ def _roll_forward(attempt: Attempt, record: Mapping[str, Any], *, strict: bool, 
     for output in _outputs(record):
         store = attempt.stores[output.store]
         key = store.full_key(output.key)
-        if not multipart.complete(store, key, output.upload_id, output.parts, deadline=deadline):
-            found = multipart.head(store, key, deadline=deadline)
+        if not store.uploads.complete(key, output.upload_id, output.parts, deadline=deadline):
+            found = store.uploads.head(key, deadline=deadline)
             if strict and (found is None or found[0] != output.etag or not output.etag):
                 _explain_loss(attempt, record, store.where(key), deadline)
         failpoint(f"completed-{output.name}")
@@ -260,7 +257,7 @@ def _abort_all(
         store = attempt.stores[index]
         key = store.full_key(relative)
         if upload_id and upload_id not in keep:
-            multipart.abort(store, key, upload_id, deadline=deadline)
+            store.uploads.abort(key, upload_id, deadline=deadline)
     for index, relative in unnamed:
         _abort_unnamed(attempt, (index, relative), keep, number=number, deadline=deadline)
 
@@ -275,9 +272,9 @@ def _abort_unnamed(attempt: Attempt, place: Place, keep: set[str], *, number: in
     own = {upload_id for upload_id in attempt._uploads.values() if upload_id}  # noqa: SLF001
     note = _path(attempt, number, "uploads.json")
     where = attempt.store.where(note)
-    since = retrying(lambda: obstore.head(attempt.store.objects, note), where=where, deadline=deadline)["last_modified"]
-    for upload in multipart.uploads(store, key, deadline=deadline):
+    since = retrying(lambda: attempt.store.modified(note), where=where, deadline=deadline)
+    for upload in store.uploads.unfinished(key, deadline=deadline):
         known = upload.id in keep or (number != attempt.number and upload.id in own)
         recent = (upload.initiated - since).total_seconds() > -2  # the store's clock has whole seconds in some answers
-        if recent and not known and multipart.is_empty(store, key, upload.id, deadline=deadline):
-            multipart.abort(store, key, upload.id, deadline=deadline)
+        if recent and not known and store.uploads.is_empty(key, upload.id, deadline=deadline):
+            store.uploads.abort(key, upload.id, deadline=deadline)

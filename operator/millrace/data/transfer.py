@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
-import obstore
-
 from millrace.data.errors import DataError
-from millrace.data.fetch import is_odd
 from millrace.data.retry import remaining, retrying
-from millrace.data.stores import Store
-
-CHUNK_BYTES = 256 << 10
+from millrace.data.stores import CHUNK_BYTES, Store
 
 
 def put_file(store: Store, key: str, path: Path, *, deadline: float) -> str:
@@ -41,12 +35,12 @@ def put_descriptor(store: Store, key: str, fd: int, size: int, *, deadline: floa
     DataError.
     """
     where = store.where(key)
-    if size <= CHUNK_BYTES and not is_odd(key):
+    if size <= CHUNK_BYTES:
         data = b"".join(_pieces(fd, size))
 
         def put() -> None:
             remaining(deadline, where)
-            obstore.put(store.objects, key, data, use_multipart=False)
+            store.put(key, data)
 
         retrying(put, where=where, deadline=deadline)
         return len(data), hashlib.sha256(data).hexdigest()
@@ -55,11 +49,10 @@ def put_descriptor(store: Store, key: str, fd: int, size: int, *, deadline: floa
         sha.update(piece)
         md5.update(piece)
         count += len(piece)
-    headers = {"Content-Length": str(count), "Content-MD5": b64encode(md5.digest()).decode()}
 
     def send() -> None:
         remaining(deadline, where)
-        store.request("PUT", key, headers=headers, content=_pieces(fd, count))
+        store.send(key, count, md5.digest(), _pieces(fd, count))
 
     retrying(send, where=where, deadline=deadline)
     return count, sha.hexdigest()
@@ -68,7 +61,7 @@ def put_descriptor(store: Store, key: str, fd: int, size: int, *, deadline: floa
 def put_bytes(store: Store, key: str, data: bytes, *, deadline: float) -> None:
     """A small object, replaced if it exists; `key` is a full one. Raises DataError."""
     where = store.where(key)
-    retrying(lambda: obstore.put(store.objects, key, data, use_multipart=False), where=where, deadline=deadline)
+    retrying(lambda: store.put(key, data), where=where, deadline=deadline)
 
 
 def put_new(store: Store, key: str, data: bytes, *, deadline: float) -> bytes:
@@ -79,11 +72,7 @@ def put_new(store: Store, key: str, data: bytes, *, deadline: float) -> bytes:
     """
     where = store.where(key)
     try:
-        retrying(
-            lambda: obstore.put(store.objects, key, data, mode="create", use_multipart=False),
-            where=where,
-            deadline=deadline,
-        )
+        retrying(lambda: store.put(key, data, create=True), where=where, deadline=deadline)
     except DataError as error:
         if error.reason not in ("AlreadyExists", "ObjectChanged"):
             raise
@@ -99,7 +88,7 @@ def read(store: Store, key: str, *, deadline: float) -> bytes | None:
 
     def once() -> bytes | None:
         try:
-            return bytes(obstore.get(store.objects, key).bytes())
+            return store.get(key)
         except FileNotFoundError as exc:
             if "NoSuchBucket" in str(exc):
                 raise

@@ -38,15 +38,13 @@ def main() -> int:
 
 
 def _probe() -> None:
-    from millrace.data.stores import probe
-
     try:
         plan = json.loads(os.environ[protocol.PROBE_VARIABLE])
         count = len(plan["stores"])
     except (KeyError, TypeError, ValueError) as error:
         raise Fault(protocol.EXIT_RUNTIME_ERROR, f"{protocol.PROBE_VARIABLE} is no list of stores: {error!r}") from error
     for store in open_stores(plan, range(count)).values():
-        probe(store, seconds=SECONDS)
+        store.probe(seconds=SECONDS)
 
 
 def _late(*_: Any) -> None:

@@ -14,13 +14,13 @@ from minio import Minio
 from minio.error import S3Error
 
 from integration.data.servers import ACCESS, KEYS, SECRET, Bucket, Proxy, running_minio
-from millrace.data import Credentials, DataError, open_store, probe, put_file, stage_input
+from millrace.data import Credentials, DataError, open_store, put_file, stage_input
 
 
 def reason(entry: dict[str, Any], keys: Credentials | None = KEYS, seconds: float = 5) -> str:
     opened = open_store(entry, keys)
     try:
-        probe(opened, seconds=seconds)
+        opened.probe(seconds=seconds)
     except DataError as error:
         assert SECRET not in str(error)
         assert ACCESS not in str(error)

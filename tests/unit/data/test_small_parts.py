@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from millrace.data import Credentials, DataError, Store, folder_digest, open_store, staged_path
 from millrace.data.errors import classify, from_status
 from millrace.data.globs import compile_glob
-from millrace.data.multipart import LEAST_PART, MAX_PARTS, part_size, whole_etag
+from millrace.data.parts import LEAST_PART, MAX_PARTS, part_size, whole_etag
 from millrace.data.retry import Backoff, retrying
 
 GIB = 1 << 30
