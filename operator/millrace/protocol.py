@@ -25,6 +25,7 @@ SEAL_DIR = ROOT + "/seal"  # stage and collect only
 SOURCE_DIR = ROOT + "/source"  # the revision's ConfigMap: an inline source is main.py
 POD_INFO_DIR = ROOT + "/pod"  # annotations through the downward API
 CA_DIR = ROOT + "/ca"
+STORES_DIR = ROOT + "/stores"  # stores that are folders, each below its number in the plan
 TMP_DIR = "/tmp"  # noqa: S108 - scratch, a volume for each container's own
 
 PAYLOAD_FILE = POD_INFO_DIR + "/payload.json"

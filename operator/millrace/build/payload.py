@@ -10,14 +10,16 @@ from millrace.domain.resolve import Resolved, ResolvedInput, substitute
 
 def _connection(store: DataStore) -> dict[str, Any]:
     s3 = store.spec.s3
-    assert s3 is not None
+    if s3 is None:
+        return {"name": store.metadata.name}
     found = {"name": store.metadata.name, "endpoint_url": s3.endpoint, "bucket": s3.bucket, "region": s3.region}
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _location(store: DataStore, path: str) -> dict[str, Any]:
     s3 = store.spec.s3
-    assert s3 is not None
+    if s3 is None:
+        return {"path": path}
     return {"bucket": s3.bucket, "path": f"{s3.prefix}/{path}" if s3.prefix else path}
 
 

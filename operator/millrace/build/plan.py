@@ -10,7 +10,7 @@ from millrace.api.datastore import DataStore
 from millrace.build.payload import reference
 from millrace.domain.resolve import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
-from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS
+from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR
 
 LOG_BYTES = 64 * 1024 * 1024
 INDEX_CA_FILE = CA_DIR + "/index/ca.crt"
@@ -28,13 +28,14 @@ def quantity(text: str | int) -> int:
 
 
 def store_entry(store: DataStore, index: int) -> dict[str, Any]:
-    """One store of the plan; its place in the list names its credentials' variables."""
-    assert store.spec.s3 is not None
-    s3 = store.spec.s3.dump()
-    s3.setdefault("pathStyle", True)
+    """One store of the plan; its place in the list names its credentials' variables. One that is no service is a folder."""
+    place: dict[str, Any] = {"folder": f"{STORES_DIR}/{index}"}
+    if store.spec.s3:
+        place = {"s3": store.spec.s3.dump()}
+        place["s3"].setdefault("pathStyle", True)
     return {
         "name": store.metadata.name,
-        "s3": s3,
+        **place,
         "credentials": store.spec.credentials is not None,
         "ca": f"{CA_DIR}/{index}/ca.crt" if store.spec.ca_bundle_ref else None,
     }

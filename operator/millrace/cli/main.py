@@ -100,16 +100,26 @@ def run(
     handler: options.Handler = None,
     name: options.FunctionName = None,
     output_format: options.Format = None,
+    local: options.Local = False,
+    stores: options.Stores = None,
 ) -> None:
     """Apply manifests, or make them for a script; create the JobRun and follow it to its end.
 
-    Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout. Ctrl-C leaves the run alone.
+    Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout. Ctrl-C leaves the run alone; a local one it ends.
     """
+    from millrace.cli.places import Places
     from millrace.cli.sources import ScriptOptions, from_files, from_script
 
-    script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
     try:
         limit = _seconds("--timeout", timeout)
+        places = Places(stores or [])
+        if local:
+            used = {"--context": context, "--no-follow": not follow, "--force-conflicts": force, "-o": output_format}
+            places.check_local([option for option, value in used.items() if value])
+            inputs, outputs = places.inputs(inputs or []), places.outputs(outputs or [])
+        else:
+            places.check_cluster()
+        script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
         if (script is None) == (not file):
             _one_source()
         if script is None:
@@ -117,8 +127,13 @@ def run(
             (manifests, source), warnings = from_files(file or []), list[str]()
         else:
             manifests, source, warnings = from_script(script, script_options, namespace)
+            manifests = places.without_archive(manifests) if local and not stores else manifests
     except Refused as error:
         _refuse(error)
+    if local:
+        from millrace.cli.local import Wanted, run_here
+
+        raise typer.Exit(run_here(Wanted(manifests, source, warnings, places.folders, namespace, limit)))
     if output_format == "yaml":
         from millrace.cli.documents import write_documents
 

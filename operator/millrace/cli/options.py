@@ -24,7 +24,8 @@ Namespace = Annotated[
 ]
 Context = Annotated[str | None, _option("--context", value="NAME", text="Context of the kubeconfig.")]
 Timeout = Annotated[
-    str | None, _option("--timeout", value="DURATION", text="Give up after 90s, 30m, 1h30m; the run itself goes on.")
+    str | None,
+    _option("--timeout", value="DURATION", text="Give up after 90s, 30m, 1h30m; the run itself goes on, a local one ends."),
 ]
 
 # run
@@ -32,10 +33,17 @@ Script = Annotated[Path | None, typer.Argument(metavar="SCRIPT", help="A Python 
 Files = Annotated[list[str] | None, _option("--file", "-f", value="FILE", text="Manifests with a JobRun; - is stdin.")]
 Follow = Annotated[bool, _option("--follow/--no-follow", text="Follow the run, or only print its name.")]
 Force = Annotated[bool, _option("--force-conflicts", text="Take over fields that another field manager set.")]
-Inputs = Annotated[list[str] | None, _of_script("--input", value=f"NAME={PLACE}", text="Data to stage.")]
+Inputs = Annotated[
+    list[str] | None,
+    _of_script("--input", value=f"NAME={PLACE}", text="Data to stage; with --local also a file or folder, NAME=./csvs."),
+]
 Outputs = Annotated[
     list[str] | None,
-    _of_script("--output", value=f"NAME[={PLACE}]", text="Where results go; NAME alone is an asset in the default store."),
+    _of_script(
+        "--output",
+        value=f"NAME[={PLACE}]",
+        text="Where results go; with --local also NAME=DIR. NAME alone: an asset in the default store.",
+    ),
 ]
 Parameters = Annotated[
     list[str] | None, _of_script("--param", value="NAME=VALUE", text="Argument of the handler, JSON or text.")
@@ -50,6 +58,11 @@ Handler = Annotated[
     str | None, _of_script("--handler", value="FUNCTION", text="Call this function; if absent the script is run as it is.")
 ]
 FunctionName = Annotated[str | None, _of_script("--name", value="NAME", text="Name of the Function; if absent the file's.")]
+Local = Annotated[bool, _option("--local", text="Run on this machine, without a cluster.")]
+Stores = Annotated[
+    list[str] | None,
+    _option("--store", value="NAME=DIR", text="With --local: a folder as DataStore NAME; the first is the default store."),
+]
 Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
 
 # logs

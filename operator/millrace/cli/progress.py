@@ -114,6 +114,24 @@ def _tone(run: JobRun) -> str:
 
 def summary(run: JobRun, *, with_log: bool) -> list[Line]:
     """What a person wants to know of a run that is over. `with_log`: show the end of its log (it was not shown yet)."""
+    found = result(run, with_log=with_log)
+    if run.status.outputs:
+        found.append(Line(f"next     millrace download {run.metadata.name} -n {run.metadata.namespace}", "dim"))
+    return found
+
+
+def checksums(run: JobRun) -> list[Line]:
+    """SHA-256 and content digest of each output."""
+    rows = [(o.name, f"{o.sha256}", f"{o.content_digest}") for o in run.status.outputs]
+    return [
+        Line(f"{title if not number else '':<7}  {row[0]}  {row[column]}", "dim")
+        for column, title in ((1, "sha256"), (2, "digest"))
+        for number, row in enumerate(rows)
+    ]
+
+
+def result(run: JobRun, *, with_log: bool) -> list[Line]:
+    """What became of a run that is over."""
     status = run.status
     found: list[Line] = []
     found += _failure(run, with_log=with_log)
@@ -123,8 +141,6 @@ def summary(run: JobRun, *, with_log: bool) -> list[Line]:
         found.append(Line(f"times    {times}", "dim"))
     if status.logs:
         found.append(Line(f"logs     {status.logs}", "dim"))
-    if status.outputs:
-        found.append(Line(f"next     millrace download {run.metadata.name} -n {run.metadata.namespace}", "dim"))
     return found
 
 

@@ -47,8 +47,9 @@ def open_stores(plan: Json, indexes: Iterable[int]) -> dict[int, Store]:
     opened = {}
     for index in sorted(set(indexes)):
         entry = dict(plan["stores"][index])
-        if entry.get("ca"):
-            entry["ca"] = here(entry["ca"])
+        for key in ("ca", "folder"):
+            if entry.get(key):
+                entry[key] = here(entry[key])
         opened[index] = open_store(entry, _credentials(entry, index))
     return opened
 
