@@ -11,6 +11,7 @@ from typing import Any
 
 from millrace.cli.errors import Refused
 from millrace.cli.names import dns_name, similar
+from millrace.protocol import BATCH_INPUT_DIR, BATCH_OUTPUT_DIR
 
 API_VERSION = "millrace.dev/v1alpha1"
 INLINE_BYTES = 128 * 1024
@@ -100,7 +101,16 @@ def check(script: Script, siblings: Iterable[str] = ()) -> list[str]:
             *([f"did you mean --handler {meant}?"] if meant else []),
         )
     local = sorted(_imported(tree) & (set(siblings) - {script.file.removesuffix(".py")}))
-    return [f"{script.file} imports {name}, which lies next to it: only the script itself is sent" for name in local]
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    needed = {"--input": (BATCH_INPUT_DIR, script.inputs), "--output": (BATCH_OUTPUT_DIR, script.outputs)}
+    return [
+        *(f"{script.file} imports {name}, which lies next to it: only the script itself is sent" for name in local),
+        *(
+            f"{script.file} reads {variable}, which is there with {option} only"
+            for option, (variable, given) in needed.items()
+            if variable in texts and not given
+        ),
+    ]
 
 
 def _top_level(tree: ast.Module) -> dict[str, bool]:

@@ -110,3 +110,15 @@ def test_warnings_of_what_will_fail_in_the_cluster() -> None:
     found = check(script(source=SOURCE), ["train_model", "helper", "package", "unrelated"])
     assert [line.split(",")[0] for line in found] == ["train_model.py imports helper", "train_model.py imports package"]
     assert check(script(source="def f(:\n"))[0].startswith("train_model.py, line 1: ")
+
+
+def test_folders_that_no_option_asks_for_are_warned_of() -> None:
+    source = "import os\nos.environ['BATCH_INPUT_DIR'], os.environ['BATCH_OUTPUT_DIR']"
+    place = [{"name": "n"}]
+    assert check(script(source=source, inputs=place, outputs=place)) == []
+    assert check(script(source=source, inputs=place)) == [
+        "train_model.py reads BATCH_OUTPUT_DIR, which is there with --output only"
+    ]
+    assert check(script(source=source, outputs=place)) == [
+        "train_model.py reads BATCH_INPUT_DIR, which is there with --input only"
+    ]
