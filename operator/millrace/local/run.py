@@ -23,7 +23,7 @@ from millrace.build.revision import revision
 from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import Obstacle, Resolved, resolve
-from millrace.domain.settings import DEFAULT_PYTHON, Settings
+from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
 from millrace.local.catalog import Catalog, Key
 from millrace.local.pod import ConfigError, Pod, Sources
 from millrace.local.python import RUNNING, make_environment
@@ -37,7 +37,7 @@ SAID_LINES = 40
 # What the scheduler and the kubelet make of a spec, and a process of this machine does not.
 CLUSTER_ONLY = (
     "resources", "node_selector", "tolerations", "affinity", "priority_class_name", "runtime_class_name",
-    "service_account_name", "image_pull_secrets", "volumes", "volume_mounts", "pod_security_context",
+    "service_account_name", "profile", "image_pull_secrets", "volumes", "volume_mounts", "pod_security_context",
 )  # fmt: skip
 
 
@@ -139,10 +139,12 @@ class LocalRun:
         if python is None:
             missing = f"Python {version} is not on this machine: uv python install {version}"
             return Obstacle(Reason.PYTHON_VERSION_NOT_OFFERED, missing)
+        profile = self._run.spec.profile
         self._settings = Settings(
             stage_image="",
             python_versions={version: str(python)},
             index_url=os.environ.get("UV_DEFAULT_INDEX"),
+            profiles={profile: Profile()} if profile else {},
         )
         found = resolve(self._run, function, self._catalog.stores_of(meta.namespace), self._settings)
         if isinstance(found, Obstacle) and found.reason in {Reason.DATA_STORE_NOT_FOUND, Reason.DEFAULT_STORE_NOT_FOUND}:

@@ -199,7 +199,7 @@ def main(n, flag, data, one, left, **rest):
         environmentVariables={"PRICE": "$(HOME) $$ 5", "TZ": "Asia/Tokyo"},
         env=variables,
         resources={"limits": {"memory": "1Gi"}},
-        priorityClassName="low",
+        profile="gpu",
     )
     file = here.file(function("f", code, pythonVersion=PYTHON), secret, run)
     done = here(
@@ -215,7 +215,7 @@ def main(n, flag, data, one, left, **rest):
     assert not {"ABSENT", "MILLRACE_ROOT", "BATCH_OUTPUT_DIR"} & set(env)
     assert json.loads(payload)["scoring"]["input_data"] == [{"fields": ["x"], "values": [[1]]}]
     assert packages == "none of this machine's packages"
-    assert "without effect on this machine: resources, priorityClassName" in done.err
+    assert "without effect on this machine: resources, profile" in done.err
 
 
 FAILURES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
