@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 
 from millrace.cli.errors import Refused
 from millrace.cli.names import similar
+from millrace.domain.references import AssetReference, ReferenceRejected, StoreReference, parse
 
 Object = dict[str, Any]
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLACE = re.compile(r"(?:azureml://datastores/)?(?P<store>[a-z0-9][-.a-z0-9]*)/paths/(?P<path>.+)")
 _DURATION = re.compile(r"([0-9]{1,9}(d|h|m|s))+")
 _TYPES = ("uri_folder", "uri_file")
 PLACE = "STORE/paths/PATH"
@@ -44,21 +44,21 @@ def _label(option: str, text: str, name: str) -> str:
 
 
 def _place(option: str, text: str, value: str) -> Object:
-    found = _PLACE.fullmatch(value)
-    if not found:
+    try:
+        found = parse(value)
+    except ReferenceRejected as error:
+        if "/paths/" in value or "://" in value:
+            raise Refused(f"{option} {text}: {error}") from None
         _no_place(option, text, value)
-    path = found["path"].lstrip("/")
-    if not path or any(part in {".", ".."} for part in path.split("/")):
-        raise Refused(f"{option} {text}: the path {found['path']!r} must name something, and have no . or .. in it")
-    return {"name": found["store"], "path": path}
+    if isinstance(found, StoreReference):
+        return {"name": found.store, "path": found.path}
+    if isinstance(found, AssetReference):
+        raise Refused(f"{option} {text}: data assets are not taken here yet", f"name the place in a store: {PLACE}")
+    hint = f"make a DataStore for it (kubectl explain datastore.spec.s3) and name it as {PLACE}"
+    raise Refused(f"{option} {text}: an address is not taken here yet", hint)
 
 
 def _no_place(option: str, text: str, value: str) -> NoReturn:
-    if re.match(r"[a-z0-9]+://", value):
-        hint = f"make a DataStore for it (kubectl explain datastore.spec.s3) and name it as {PLACE}"
-        raise Refused(f"{option} {text}: an address is not taken here yet", hint)
-    if re.fullmatch(r"(azureml:/?)?[^/\\]+[@:][^/\\]+", value):
-        raise Refused(f"{option} {text}: data assets are not taken here yet", f"name the place in a store: {PLACE}")
     if option == "--input":
         raise Refused(
             f"{option} {text}: local files and folders cannot be inputs yet",
