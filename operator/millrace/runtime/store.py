@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from millrace.domain.labels import ENDED, PROFILE, REVISION, STAGE_IMAGE
+from millrace.api.base import GROUP
 
 Object = dict[str, Any]
 
@@ -53,7 +53,7 @@ def _trim_pod(obj: Object) -> Object:
 
 def _trim_job(obj: Object) -> Object:
     meta = _metadata(obj)
-    meta["annotations"] = _pick(meta.get("annotations") or {}, (ENDED, PROFILE, REVISION, STAGE_IMAGE))
+    meta["annotations"] = {k: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
     return {"metadata": meta, "spec": _pick(obj.get("spec") or {}, ("suspend",)), "status": obj.get("status") or {}}
 
 

@@ -70,6 +70,17 @@ def test_every_answer_to_a_write_is_lost_once(api_server: ApiServer) -> None:
         assert rig.phase("one", "Succeeded")["attempt"] == 2
 
 
+def test_retries_end(api_server: ApiServer) -> None:
+    with operator(api_server) as rig:
+        rig.function()
+        rig.run("one", retries=1)
+        fail(rig, "one")
+        fail(rig, "one-2")
+        status = rig.phase("one", "Failed")
+        assert (status["attempt"], status["failure"]["reason"]) == (2, "UserError")
+        assert len(rig.jobs("one")) == 2
+
+
 def test_every_first_status_write_is_a_conflict(api_server: ApiServer) -> None:
     with operator(api_server) as rig:
         conflict = proxy.answer(409, "Conflict", "the object has been modified")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.objects import RUN_UID, SETTINGS, T0, metadata, recorded, started_status
-from millrace.domain.labels import ENDED, REVISION
+from millrace.domain.labels import CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
 from millrace.observe.job import read_job
 from millrace.observe.pod import read_pod
 from millrace.reconcile.plan import Learned
@@ -151,12 +151,19 @@ def test_of_a_finished_run_is_kept_what_its_jobs_are_deleted_by() -> None:
 
 def test_what_a_job_proves_is_kept() -> None:
     found = recorded("job-suspended")["job"]
-    notes = {ENDED: "Cancelled: spec.cancel was set", REVISION: "heart-1", "other": "x"}
-    found["metadata"]["annotations"] = notes
+    notes = {
+        ENDED: "Cancelled: spec.cancel was set",
+        REVISION: "heart-1",
+        CHARGED: "2",
+        PROFILE: '{"name": "small", "resources": {}}',
+        STAGE_IMAGE: "stage:1",
+    }
+    found["metadata"]["annotations"] = {**notes, "other": "x"}
     job = read_job(trim("Job", found))
-    assert job.ended == ("Cancelled", "spec.cancel was set")
-    assert job.revision == "heart-1"
-    assert trim("Job", found)["metadata"]["annotations"].keys() == {ENDED, REVISION}
+    assert job == read_job(found)
+    assert (job.ended, job.revision, job.charged) == (("Cancelled", "spec.cancel was set"), "heart-1", 2)
+    assert (job.profile, job.stage_image) == ({"name": "small", "resources": {}}, "stage:1")
+    assert trim("Job", found)["metadata"]["annotations"] == notes
 
 
 # --- Snapshots ------------------------------------------------------------------------------------------------------------
