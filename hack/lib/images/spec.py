@@ -70,7 +70,7 @@ IMAGES = {
             ("/usr/bin/python3", "-m", "millrace.inpod"),
             ("--only-group=stage",),
             ("__init__.py", "protocol.py", "inpod", "data"),
-            _OURS,
+            (*_OURS, "MALLOC_ARENA_MAX=2"),  # an arena for each thread that transfers would be memory of nobody's use
         ),
         # The environment of user code is the user's: none of ours.
         *(
