@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from millrace.api.function import Function
 from millrace.build.job import owner
 from millrace.build.pod import AUTHORITIES, compact
-from millrace.domain.labels import COMPONENT, FUNCTION, MANAGED_BY
+from millrace.domain.labels import BUNDLE, COMPONENT, FUNCTION, MANAGED_BY
 from millrace.domain.names import label_value, revision_name
 
 
@@ -33,11 +34,21 @@ def revision(function: Function) -> dict[str, Any]:
     }
 
 
+def bundle_digest(bundle: str) -> str:
+    """What tells one state of the installation's authorities from another."""
+    return hashlib.sha256(bundle.encode()).hexdigest()
+
+
 def authorities(namespace: str, bundle: str) -> dict[str, Any]:
     """The installation's certificate authorities for runs that install requirements, as kube-root-ca.crt is for pods."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": AUTHORITIES, "namespace": namespace, "labels": {**MANAGED_BY, COMPONENT: "authorities"}},
+        "metadata": {
+            "name": AUTHORITIES,
+            "namespace": namespace,
+            "labels": {**MANAGED_BY, COMPONENT: "authorities"},
+            "annotations": {BUNDLE: bundle_digest(bundle)},
+        },
         "data": {"ca.crt": bundle},
     }

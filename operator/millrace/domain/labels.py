@@ -15,4 +15,5 @@ STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade 
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged
+BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

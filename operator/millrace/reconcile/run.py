@@ -14,8 +14,7 @@ from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun, Phase
 from millrace.build.job import TooLarge, run_job
-from millrace.build.pod import AUTHORITIES
-from millrace.build.revision import authorities, revision
+from millrace.build.revision import authorities, bundle_digest, revision
 from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.clock import parse, render
 from millrace.domain.conditions import find
@@ -59,7 +58,8 @@ class RunSnapshot:
     pods: Mapping[str, PodFacts]  # by UID of the Job
     orphans: tuple[PodFacts, ...]  # pods of the run whose Job is gone; looked for only where the run's Job is not there
     config_maps: frozenset[str]  # those of ours in the namespace
-    ca_bundle: str | None
+    bundle: str | None  # digest of the authorities that the namespace has
+    ca_bundle: str | None  # the installation's
     learned: Learned
     settings: Settings
     now: datetime
@@ -99,7 +99,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
     actions: list[Action] = []
     if found.revision not in s.config_maps:
         actions.append(Create(revision(found.function), tell=run.metadata.uid))
-    if found.function.spec.requirements and s.ca_bundle and AUTHORITIES not in s.config_maps:
+    if found.function.spec.requirements and s.ca_bundle and s.bundle != bundle_digest(s.ca_bundle):
         actions.append(Apply(authorities(run.metadata.namespace, s.ca_bundle)))
     started = progress(
         run,

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
-from millrace.domain.labels import COMPONENT, JOBRUN
+from millrace.build.pod import AUTHORITIES
+from millrace.domain.labels import BUNDLE, COMPONENT, JOBRUN
 from millrace.domain.names import label_value, probe_name
 from millrace.domain.settings import Settings
 from millrace.observe.job import JobFacts, read_job
@@ -56,6 +57,7 @@ def run_snapshot(
     stores = [datastore for obj in store.within("DataStore", key.namespace) if (datastore := _datastore(obj))]
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
+    bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
     return RunSnapshot(
         run=run,
         function=Function.model_validate(function) if function else None,
@@ -64,6 +66,7 @@ def run_snapshot(
         pods={uid: pod for uid, pod in pods.items() if pod},
         orphans=_orphans(store, run, jobs),
         config_maps=frozenset(config_map["metadata"]["name"] for config_map in store.within("ConfigMap", key.namespace)),
+        bundle=bundle["metadata"]["annotations"].get(BUNDLE) if bundle else None,
         ca_bundle=ca_bundle,
         learned=learned,
         settings=settings,

@@ -51,9 +51,13 @@ def _trim_pod(obj: Object) -> Object:
     return {"metadata": meta, "spec": {"nodeName": (obj.get("spec") or {}).get("nodeName")}, "status": kept}
 
 
+def _our_annotations(meta: Object) -> Object:
+    return {k: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
+
+
 def _trim_job(obj: Object) -> Object:
     meta = _metadata(obj)
-    meta["annotations"] = {k: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
+    meta["annotations"] = _our_annotations(meta)
     return {"metadata": meta, "spec": _pick(obj.get("spec") or {}, ("suspend",)), "status": obj.get("status") or {}}
 
 
@@ -79,7 +83,9 @@ def trim(kind: str, obj: Object) -> Object:
         case "Job":
             return _trim_job(obj)
         case "ConfigMap":
-            return {"metadata": _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))}
+            meta = _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))
+            meta["annotations"] = _our_annotations(obj["metadata"])
+            return {"metadata": meta}
         case _:
             kept = {"metadata": _metadata(obj), "spec": obj.get("spec") or {}, "status": obj.get("status") or {}}
             return _trim_finished(kept) if kind == "JobRun" and is_terminal(kept) else kept

@@ -25,6 +25,7 @@ from fixtures.objects import (
     store,
     waiting_for,
 )
+from millrace.build.revision import bundle_digest
 from millrace.domain.attempts import MAX_DISRUPTIONS
 from millrace.domain.names import revision_name
 from millrace.domain.settings import Profile
@@ -130,6 +131,18 @@ STARTING: dict[str, Case] = {
     "a profile": Case(snapshot(run(profile="gpu"), settings=GPU), "Pending", "Starting", ("Create Job score",)),
     "no such profile": Case(
         snapshot(run(profile="gpu")), "Blocked", "ProfileNotFound", says="offered: none", again=(DAY, DAY)
+    ),
+    "requirements and authorities that the namespace has": Case(
+        snapshot(code=NEEDY, ca_bundle="PEM", bundle=bundle_digest("PEM"), config_maps=frozenset({NEEDY_REVISION})),
+        "Pending",
+        "Starting",
+        ("Create Job score",),
+    ),
+    "requirements and authorities that have changed since": Case(
+        snapshot(code=NEEDY, ca_bundle="PEM", bundle=bundle_digest("OLD"), config_maps=frozenset({NEEDY_REVISION})),
+        "Pending",
+        "Starting",
+        ("Apply ConfigMap millrace-authorities", "Create Job score"),
     ),
     "no function": Case(snapshot(code=None), "Blocked", "FunctionNotFound", says="Function heart", again=(DAY, DAY)),
     "no function, after its time": Case(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.objects import RUN_UID, SETTINGS, T0, metadata, recorded, started_status
+from millrace.build.revision import authorities, bundle_digest
 from millrace.domain.labels import CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
 from millrace.observe.job import read_job
 from millrace.observe.pod import read_pod
@@ -264,3 +265,13 @@ def test_a_datastore_sees_the_pod_of_its_current_probe_only() -> None:
     assert seen
     assert seen.pod
     assert seen.pod.name == "new"
+
+
+def test_a_run_sees_which_authorities_its_namespace_has() -> None:
+    store = Store()
+    put_run(store)
+    assert snap(store).bundle is None
+    found = authorities("tenant", "PEM")
+    found["metadata"] |= {"uid": "a", "resourceVersion": "1"}
+    store.put("ConfigMap", found)
+    assert snap(store).bundle == bundle_digest("PEM")
