@@ -58,6 +58,8 @@ def write_failure(container: str, fault: Fault, about: str) -> int:
     body: dict[str, Any] = {"reason": fault.reason, "message": redact(fault.message)[:MESSAGE_CHARACTERS]}
     if fault.about is not None:
         body[about] = fault.about
+    if fault.logs is not None:
+        body["logs"] = fault.logs
     write_termination(container, body)
     _complain(f"{fault.reason}: {body['message']}")
     return fault.exit_code

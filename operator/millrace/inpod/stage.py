@@ -56,21 +56,23 @@ def _run(plan: Json, deadline: float) -> None:
     except Fault as fault:
         _stop_installations()
         log(f"{fault.reason}: {fault.message}")
-        _archive(plan, log)
+        fault.logs = _archive(plan, log)
         raise
 
 
-def _archive(plan: Json, log: Log) -> None:
+def _archive(plan: Json, log: Log) -> str | None:
+    """Where the log is now, if it could be archived."""
     if not plan.get("logs"):
-        return
+        return None
     from millrace.data.errors import DataError
     from millrace.inpod.archive import STAGES, archive_logs
 
     try:
         index = plan["logs"]["store"]
-        archive_logs(plan, open_stores(plan, [index])[index], STAGES, time.monotonic() + ARCHIVE_SECONDS)
+        return archive_logs(plan, open_stores(plan, [index])[index], STAGES, time.monotonic() + ARCHIVE_SECONDS)
     except (DataError, Fault) as error:
         log(f"the log is not archived: {error}")
+        return None
 
 
 def _stage(plan: Json, deadline: float, log: Log) -> None:

@@ -51,9 +51,9 @@ def outputs_of(pod: PodFacts, assets: Mapping[str, str]) -> list[dict[str, Any]]
 
 
 def logs_of(pod: PodFacts) -> str | None:
-    """Where collect has archived the logs."""
-    found = pod.container(p.COLLECT).report().get("logs")
-    return found if isinstance(found, str) else None
+    """Where collect has archived the logs; stage, where it has failed, its own."""
+    found = [pod.container(name).report().get("logs") for name in (p.COLLECT, p.STAGE)]
+    return next((uri for uri in found if isinstance(uri, str)), None)
 
 
 def warnings_of(pod: PodFacts) -> list[str]:

@@ -212,6 +212,7 @@ def test_an_input_that_cannot_be_staged_is_named(pod: Pod, stored: Bucket, key: 
     assert (done.code, done.message["reason"], done.message["input"]) == (248, reason, "data")
     assert done.message["message"] in done.err
     assert reason in stored.get("logs/score/1/stage.log").decode()
+    assert done.message["logs"] == f"s3://{stored.name}/logs/score/1/"
 
 
 def test_keys_that_are_missing_or_wrong_are_told_and_never_shown(pod: Pod, stored: Bucket) -> None:

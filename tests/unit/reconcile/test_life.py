@@ -118,6 +118,14 @@ def test_a_failure_names_container_code_and_the_end_of_the_log() -> None:
     assert done.status.logs == "s3://bucket/logs/run/1/", "what collect has saved of a failed run is named"
 
 
+def test_a_failed_stage_names_where_its_log_is() -> None:
+    message = {"reason": "NotFound", "message": "no such object", "logs": "s3://bucket/logs/run/1/"}
+    failed = over("stage", code=248, message=message)
+    done = finish(pod(failed, waiting_for(reason="PodInitializing"), phase="Failed"))
+    assert done.status.failure
+    assert (done.status.failure.container, done.status.logs) == ("stage", "s3://bucket/logs/run/1/")
+
+
 def test_outputs_name_their_assets() -> None:
     spec = {"outputs": [{"name": "scores", "asset": "heart-scores"}]}
     assert finish(recorded_pod("completed"), spec).status.outputs[0].asset == "heart-scores"
