@@ -13,6 +13,7 @@ BENCHES = {
     "memory": "run_memory.py",
     "start": "run_start.py",
     "outage": "run_outage.py",
+    "requirements": "run_requirements.py",
     "stage": "data/bench_stage.py",
     "zip": "data/bench_zip.py",
     "limits": "data/bench_memory.py",

@@ -31,6 +31,7 @@ WAREHOUSE = store(
     credentials={"secretRef": {"name": "keys"}, "keys": {"accessKey": "id", "secretKey": "secret"}},
     caBundleRef={"configMap": "ca", "key": "bundle.pem"},
 )
+SAFE = store("safe", **SECRET, caBundleRef={"configMap": "safe-ca"})
 ARCHIVE = store("archive", default=False, caBundleRef={"configMap": "archive-ca"})
 AUTHORITIES = SETTINGS.model_copy(
     update={
@@ -121,6 +122,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-on-a-base-image": lambda: job({}, code=function(baseImage="base:1")),
     "job-on-an-own-image": lambda: job({}, code=function(image="own@sha256:0", pythonVersion="3.9")),
     "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),
+    "job-with-requirements-kept-in-a-store": lambda: job({}, SAFE, code=function(requirements=["pandas==2.3.3"])),
     "job-with-everything-passed-through": lambda: job(EVERYTHING, settings=AUTHORITIES),
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from support.cluster import kubectl
 from support.waiting import wait_for
 
@@ -20,14 +22,14 @@ DEPLOYMENT = ("-n", "millrace-system", "deployment/millrace-operator")
 
 
 class HostOperator:
-    """One operator process at a time, with the installation's own settings."""
+    """One operator process at a time, with the installation's own settings but for those that are given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **changes: object) -> None:
         self._config, self._log = folder / "config.yaml", folder / "operator.log"
         settings = kubectl(
             "-n", "millrace-system", "get", "configmap", "-l", "app.kubernetes.io/name=millrace", "-o", CONFIG
         )
-        self._config.write_text(settings.replace("caBundleFile", "ignoredFile"))
+        self._config.write_text(yaml.safe_dump({**yaml.safe_load(settings), "caBundleFile": None, **changes}))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -58,9 +60,9 @@ CONFIG = r"jsonpath={.items[0].data.config\.yaml}"
 
 
 @contextmanager
-def host_operator(folder: Path) -> Iterator[HostOperator]:
-    """Takes over from the installed operator, and gives back to it."""
-    operator = HostOperator(folder)
+def host_operator(folder: Path, **changes: object) -> Iterator[HostOperator]:
+    """Takes over from the installed operator, and gives back to it; `changes` to the installation's settings."""
+    operator = HostOperator(folder, **changes)
     kubectl("scale", *DEPLOYMENT, "--replicas=0")
     wait_for(
         "the installed operator is gone",

@@ -41,7 +41,11 @@ DataPath = Annotated[
         max_length=900,
         pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$",
         json_schema_extra={
-            "x-kubernetes-validations": [rule(NO_PARENT_SEGMENTS, "path must not have the segments . or ..")]
+            "x-kubernetes-validations": [
+                rule(NO_PARENT_SEGMENTS, "path must not have the segments . or .."),
+                # Commit records, and requirements that are installed without asking the index.
+                rule("!self.split('/').exists(part, part == '.millrace')", "path must not have the segment .millrace"),
+            ]
         },
     ),
 ]

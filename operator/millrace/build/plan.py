@@ -102,6 +102,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
             "scratchBytes": quantity(run.spec.scratch.size) if run.spec.scratch else None,
             "logBytes": LOG_BYTES,
         },
+        "cache": {"store": index[resolved.cache_store.metadata.name]} if resolved.cache_store else None,
         "index": {"url": settings.index_url, "ca": INDEX_CA_FILE if settings.ca_bundle_file else None},
         "logs": {"store": index[resolved.logs_store.metadata.name], "prefix": f"logs/{run.metadata.name}/"}
         if resolved.logs_store

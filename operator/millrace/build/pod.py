@@ -42,8 +42,11 @@ def security_context(*, read_only: bool) -> Manifest:
     return {**context, "readOnlyRootFilesystem": True} if read_only else context
 
 
-def credentials_env(store: DataStore, index: int) -> list[Manifest]:
-    """A store's credentials as variables that the kubelet fills; the operator never reads the Secret."""
+def credentials_env(store: DataStore, index: int, *, optional: bool = False) -> list[Manifest]:
+    """A store's credentials as variables that the kubelet fills; the operator never reads the Secret.
+
+    optional: a Secret or a key that is not there does not hold up the pod.
+    """
     credentials = store.spec.credentials
     if credentials is None:
         return []
@@ -51,20 +54,23 @@ def credentials_env(store: DataStore, index: int) -> list[Manifest]:
     return [
         {
             "name": p.store_variable(index, variable),
-            "valueFrom": {"secretKeyRef": {"name": credentials.secret_ref.name, "key": key}},
+            "valueFrom": {
+                "secretKeyRef": {"name": credentials.secret_ref.name, "key": key, **({"optional": True} if optional else {})}
+            },
         }
         for variable, key in (("ACCESS_KEY", keys.access_key), ("SECRET_KEY", keys.secret_key))
     ]
 
 
-def ca_volumes(stores: tuple[DataStore, ...]) -> list[Manifest]:
-    """A volume for each store that has a certificate authority of its own."""
+def ca_volumes(stores: tuple[DataStore, ...], needed: int = 1) -> list[Manifest]:
+    """A volume for each store that has a certificate authority of its own; the pod waits for those of the first `needed`."""
     return [
         {
             "name": f"ca-{index}",
             "configMap": {
                 "name": store.spec.ca_bundle_ref.config_map,
                 "items": [{"key": store.spec.ca_bundle_ref.key or "ca.crt", "path": "ca.crt"}],
+                **({"optional": True} if index >= needed else {}),
             },
         }
         for index, store in enumerate(stores)
@@ -121,7 +127,7 @@ def needs_collect(resolved: Resolved) -> bool:
 
 
 def _stage(resolved: Resolved, settings: Settings) -> Manifest:
-    stores = resolved.stores
+    stores, needed = resolved.stores, len(resolved.data_stores)
     mounts = [
         _mount("ctl", p.CTL_DIR),
         _mount("run", p.RUN_DIR),
@@ -140,7 +146,11 @@ def _stage(resolved: Resolved, settings: Settings) -> Manifest:
         "image": settings.stage_image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["stage"],
-        "env": [variable for index, store in enumerate(stores) for variable in credentials_env(store, index)],
+        "env": [
+            variable
+            for index, store in enumerate(stores)
+            for variable in credentials_env(store, index, optional=index >= needed)
+        ],
         "resources": settings.stage_resources,
         "securityContext": security_context(read_only=True),
         "volumeMounts": mounts,
@@ -177,7 +187,7 @@ def _main(resolved: Resolved) -> Manifest:
 
 
 def _collect(resolved: Resolved, settings: Settings) -> Manifest:
-    stores = resolved.stores
+    stores = resolved.data_stores
     mounts = [
         _mount("ctl", p.CTL_DIR, read_only=True),
         _mount("run", p.RUN_DIR, read_only=True),
@@ -230,7 +240,11 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
         volumes.append({"name": "out", "emptyDir": dict(limit)})
     if _needs_authorities(resolved, settings):
         volumes.append({"name": "authorities", "configMap": {"name": AUTHORITIES}})
-    return [*volumes, *(ca_volumes(resolved.stores) if needs_stage(resolved) else []), *spec.volumes]
+    return [
+        *volumes,
+        *(ca_volumes(resolved.stores, len(resolved.data_stores)) if needs_stage(resolved) else []),
+        *spec.volumes,
+    ]
 
 
 def grace_seconds(resolved: Resolved) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from millrace.data.beside import FolderUploads, etag, is_hidden, told
 from millrace.data.errors import DataError
-from millrace.data.stores import CHUNK_BYTES, SMALL_BYTES, Entry, checked_key
+from millrace.data.stores import CHUNK_BYTES, SMALL_BYTES, Entry, check_size, checked_key
 
 
 class FolderStore:
@@ -122,10 +122,12 @@ class FolderStore:
         """Never."""
         return False
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Store."""
+        path = self.folder / key
         with told(self.where(key)):
-            return (self.folder / key).read_bytes()
+            check_size(self.where(key), path.stat().st_size, limit)
+            return path.read_bytes()
 
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
         """See Store."""

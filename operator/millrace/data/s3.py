@@ -30,13 +30,12 @@ from millrace.data.keys import Keys
 from millrace.data.model import CredentialSource
 from millrace.data.multipart import S3Uploads
 from millrace.data.retry import retrying
-from millrace.data.stores import CHUNK_BYTES, SMALL_BYTES, Entry, checked_key
+from millrace.data.stores import CHUNK_BYTES, SMALL_BYTES, Entry, check_size, checked_key
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 60.0
 PRESIGNED = timedelta(hours=1)
 _ODD = re.compile(r"[\x00-\x1f\x7f]|//|(^|/)\.{1,2}(/|$)|/$")
 
@@ -48,7 +47,7 @@ logging.getLogger("httpcore").setLevel(logging.WARNING)
 class S3Store:
     """An S3 bucket below a prefix. Safe for use from several threads."""
 
-    def __init__(self, entry: Mapping[str, Any], credentials: CredentialSource) -> None:
+    def __init__(self, entry: Mapping[str, Any], credentials: CredentialSource, read_seconds: float) -> None:
         spec = entry["s3"]
         self.name = str(entry.get("name") or spec["bucket"])
         self.bucket = str(spec["bucket"])
@@ -71,20 +70,20 @@ class S3Store:
             raise DataError("InvalidStore", f"store {self.name}: the endpoint {self.host} cannot be used") from None
         if not self._path_style:
             self._minio.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
-        self.objects = self._open_objects(authority)
+        self.objects = self._open_objects(authority, read_seconds)
         self.uploads = S3Uploads(self)
         self.http = httpx.Client(
             verify=_context(authority) if url.scheme == "https" else False,
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
         )
 
-    def _open_objects(self, authority: str | None) -> Objects:
+    def _open_objects(self, authority: str | None, read_seconds: float) -> Objects:
         scheme, _, host = self.endpoint.partition("://")
         options: dict[str, Any] = {
             "allow_http": scheme == "http",
             "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-            "read_timeout": timedelta(seconds=READ_SECONDS),
+            "read_timeout": timedelta(seconds=read_seconds),
             "timeout": timedelta(hours=6),
         }
         if authority is not None:
@@ -219,9 +218,11 @@ class S3Store:
         kind = headers.get("x-amz-server-side-encryption", "")
         return not (kind.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Store."""
-        return bytes(obstore.get(self.objects, key).bytes())
+        found = obstore.get(self.objects, key)
+        check_size(self.where(key), found.meta["size"], limit)
+        return bytes(found.bytes())
 
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
         """See Store."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from millrace.data.deflate import Chunk
 
 MAX_KEY_BYTES = 1024
+READ_SECONDS = 60.0  # a server may be silent for so long
 SMALL_BYTES = 4 << 20  # read in one piece
 CHUNK_BYTES = 256 << 10  # stays in the processor's cache between the source, the target and the hash
 
@@ -119,8 +120,8 @@ class Store(Protocol):
     def etag_is_md5(self, entry: Entry) -> bool:
         """Whether the object's etag should be the content's MD5."""
 
-    def get(self, key: str) -> bytes:
-        """A small object. Raises FileNotFoundError when there is none."""
+    def get(self, key: str, *, limit: int | None = None) -> bytes:
+        """A small object. Raises FileNotFoundError when there is none, DataError BadResponse for more than `limit` bytes."""
 
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
         """A small object, replaced if it exists; `create`: FileExistsError or DataError AlreadyExists then."""
@@ -143,8 +144,15 @@ def checked_key(name: str, prefix: str, relative: str) -> str:
     return key
 
 
-def open_store(entry: Mapping[str, Any], credentials: CredentialSource) -> Store:
-    """Opens the store of a plan's entry; nothing is sent yet. `credentials` None means that requests are not signed.
+def check_size(where: str, size: int, limit: int | None) -> None:
+    """Raises DataError BadResponse for an object of more bytes than a reader takes."""
+    if limit is not None and size > limit:
+        raise DataError("BadResponse", f"{where}: more than {limit} bytes", final=True)
+
+
+def open_store(entry: Mapping[str, Any], credentials: CredentialSource, *, read_seconds: float = READ_SECONDS) -> Store:
+    """Opens the store of a plan's entry; nothing is sent yet. `credentials` None means that requests are not signed,
+    `read_seconds` is how long a server may be silent.
 
     Raises DataError: CredentialsMissing when the entry says that there are keys, InvalidStore for a description that
     cannot be used.
@@ -154,7 +162,7 @@ def open_store(entry: Mapping[str, Any], credentials: CredentialSource) -> Store
     if "s3" in entry:
         from millrace.data.s3 import S3Store
 
-        return S3Store(entry, credentials)
+        return S3Store(entry, credentials, read_seconds)
     if "folder" in entry:
         from millrace.data.folder import FolderStore
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from millrace.data.errors import DataError
+from millrace.data.errors import DataError, classify
 from millrace.data.retry import remaining, retrying
-from millrace.data.stores import CHUNK_BYTES, Store
+from millrace.data.stores import CHUNK_BYTES, Entry, Store
 
 
 def put_file(store: Store, key: str, path: Path, *, deadline: float) -> str:
@@ -83,18 +83,35 @@ def put_new(store: Store, key: str, data: bytes, *, deadline: float) -> bytes:
     return data
 
 
-def read(store: Store, key: str, *, deadline: float) -> bytes | None:
-    """A small object of ours, or None when there is none; `key` is a full one. Raises DataError."""
+def read(store: Store, key: str, *, deadline: float, limit: int | None = None) -> bytes | None:
+    """A small object of ours, or None when there is none; `key` is a full one. Raises DataError; BadResponse for one of
+    more than `limit` bytes.
+    """
 
     def once() -> bytes | None:
         try:
-            return store.get(key)
+            return store.get(key, limit=limit)
         except FileNotFoundError as exc:
             if "NoSuchBucket" in str(exc):
                 raise
             return None
 
     return retrying(once, where=store.where(key), deadline=deadline)
+
+
+def stream(store: Store, key: str, *, deadline: float) -> Iterator[memoryview]:
+    """The bytes of an object as they come, in one try; `key` is a full one. Raises DataError."""
+    where = store.where(key)
+    found = store.uploads.head(key, deadline=deadline)
+    if found is None:
+        raise DataError("NotFound", f"{where}: no such object")
+    etag, size = found
+    try:
+        for chunk in store.read(Entry(key, size, etag), 0, size):
+            remaining(deadline, where)
+            yield chunk
+    except Exception as exc:  # noqa: BLE001 - classify knows each of them
+        raise classify(exc, where) from None
 
 
 def _pieces(fd: int, size: int) -> Iterator[bytes]:

@@ -63,6 +63,7 @@ class Resolved:
     inputs: tuple[ResolvedInput, ...]
     outputs: tuple[ResolvedOutput, ...]
     logs_store: DataStore | None
+    cache_store: DataStore | None  # where the requirements are kept; the run does without where it is not ready
 
     @property
     def profile(self) -> dict[str, Any] | None:
@@ -71,12 +72,19 @@ class Resolved:
         return {"name": spec.profile, "resources": spec.resources} if spec.profile else None
 
     @property
-    def stores(self) -> tuple[DataStore, ...]:
-        """Stores that the pod itself reads or writes, each once, the first output's first: it holds the commit record."""
+    def data_stores(self) -> tuple[DataStore, ...]:
+        """Stores that the run's data needs, each once, the first output's first: it holds the commit record."""
         used = [output.store for output in self.outputs]
         used += [found.store for found in self.inputs if found.staged]
         used += [self.logs_store] if self.logs_store else []
         return tuple({store.metadata.name: store for store in used}.values())
+
+    @property
+    def stores(self) -> tuple[DataStore, ...]:
+        """Stores of the pod: those of the data, then the one that only stage's cache needs, if it is another."""
+        cache = self.cache_store
+        extra = cache is not None and all(cache.metadata.name != store.metadata.name for store in self.data_stores)
+        return (*self.data_stores, cache) if cache and extra else self.data_stores
 
 
 def check_function(function: Function, settings: Settings) -> Obstacle | None:
@@ -167,6 +175,16 @@ def _logs_store(run: JobRun, default: DataStore | None, outputs: tuple[ResolvedO
     return default or (outputs[0].store if outputs else None)
 
 
+def _cache_store(function: Function, default: DataStore | None, stores: Mapping[str, DataStore]) -> DataStore | None:
+    """Where installed requirements are kept. A run never waits for it: it starts later without, but it starts.
+
+    Not in a folder of a local run: who may write beside somebody's data should not decide what code runs.
+    """
+    if not function.spec.requirements or default is None or default.spec.s3 is None:
+        return None
+    return None if _check_store(default.metadata.name, stores) else default
+
+
 def resolve(
     run: JobRun, function: Function | None, stores: Mapping[str, DataStore], settings: Settings
 ) -> Resolved | Obstacle:
@@ -229,6 +247,7 @@ def resolve(
         ),
         outputs=outputs,
         logs_store=logs,
+        cache_store=_cache_store(function, default, stores),
     )
 
 

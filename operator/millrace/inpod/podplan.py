@@ -40,8 +40,11 @@ def limit(plan: Json, name: str) -> float:
     return FOREVER if value is None else float(value)
 
 
-def open_stores(plan: Json, indexes: Iterable[int]) -> dict[int, Store]:
-    """The stores of those numbers. Raises Fault where the pod lacks a key, DataError where a store is not to be opened."""
+def open_stores(plan: Json, indexes: Iterable[int], **options: float) -> dict[int, Store]:
+    """The stores of those numbers; `options` are `open_store`'s.
+
+    Raises Fault where the pod lacks a key, DataError where a store is not to be opened.
+    """
     from millrace.data.stores import open_store
 
     opened = {}
@@ -50,7 +53,7 @@ def open_stores(plan: Json, indexes: Iterable[int]) -> dict[int, Store]:
         for key in ("ca", "folder"):
             if entry.get(key):
                 entry[key] = here(entry[key])
-        opened[index] = open_store(entry, _credentials(entry, index))
+        opened[index] = open_store(entry, _credentials(entry, index), **options)
     return opened
 
 

@@ -23,13 +23,13 @@ from millrace.inpod.runtime.seal import KEY_BYTES
 
 if TYPE_CHECKING:
     from millrace.data.stores import Store
-    from millrace.inpod.requirements import Installation
+    from millrace.inpod.requirements import Installer
 
-AT_ONCE = 4  # jobs: uv, and inputs, each with threads of its own
+AT_ONCE = 4  # jobs: the requirements, and inputs, each with threads of its own
 PROGRESS_SECONDS = 5.0
 ARCHIVE_SECONDS = 10.0  # for stage's own log when it has failed
 LATE_SECONDS = 20.0  # after limits.staging, when something did not end by itself
-_installations: list[Installation] = []  # what a sudden end has to take along
+_installers: list[Installer] = []  # what a sudden end has to take along
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def _run(plan: Json, deadline: float) -> None:
     try:
         _stage(plan, deadline, log)
     except Fault as fault:
-        _stop_installations()
+        _stop_installers()
         log(f"{fault.reason}: {fault.message}")
         fault.logs = _archive(plan, log)
         raise
@@ -85,7 +85,7 @@ def _stage(plan: Json, deadline: float, log: Log) -> None:
         log("the runtime is brought")
     jobs: list[Callable[[], Json | None]] = []
     if code.get("requirements"):
-        jobs.append(_install(code, plan.get("index") or {}, deadline, log))
+        jobs.append(_install(plan, deadline, log))
     jobs += _inputs(plan, deadline, log)
     staged = [entry for entry in _do(jobs) if entry is not None]
     seconds = round(time.monotonic() - began, 3)
@@ -103,13 +103,14 @@ def make_lock_and_keys() -> None:
     Folder(here(protocol.CTL_DIR)).write("lock", b"", 0o444)
 
 
-def _install(code: Json, index: Json, deadline: float, log: Log) -> Callable[[], None]:
-    """Start uv; the job that waits for it."""
-    from millrace.inpod.requirements import Installation
+def _install(plan: Json, deadline: float, log: Log) -> Callable[[], None]:
+    """The job that installs the requirements."""
+    from millrace.inpod.cache import install_once
+    from millrace.inpod.requirements import Installer
 
-    installation = Installation(code, index, log)
-    _installations.append(installation)
-    return lambda: installation.wait(deadline - time.monotonic())
+    installer = Installer(plan["code"], plan.get("index") or {}, deadline, log)
+    _installers.append(installer)
+    return functools.partial(install_once, installer, plan, deadline, log)
 
 
 def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
@@ -191,13 +192,13 @@ def _terminated(*_: Any) -> None:
 
 
 def _give_up(fault: Fault) -> NoReturn:
-    _stop_installations()
+    _stop_installers()
     os._exit(write_failure(protocol.STAGE, fault, "input"))
 
 
-def _stop_installations() -> None:
-    for installation in _installations:
-        installation.stop()
+def _stop_installers() -> None:
+    for installer in _installers:
+        installer.stop()
 
 
 def _watch(end: float) -> None:

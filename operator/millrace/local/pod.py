@@ -77,6 +77,8 @@ class Sources:
         data, found = self.config_maps.get(name), {}
         for item in volume["configMap"].get("items", []):
             if data is None or item["key"] not in data:
+                if volume["configMap"].get("optional"):
+                    continue
                 raise ConfigError(f"ConfigMap {name} with the key {item['key']} is not among the manifests")
             found[item["path"]] = data[item["key"]]
         return found

@@ -153,7 +153,7 @@ class LocalRun:
 
     async def _reachable(self, found: Resolved, workshop: Path) -> Obstacle | None:
         """What keeps a store from being used, if anything does: the operator's probe, so that nothing waits for a store."""
-        for number, store in enumerate(found.stores):
+        for number, store in enumerate(found.data_stores):  # requirements do without theirs
             if store.spec.s3 is None:
                 continue
             spec = probe_job(store, self._settings)["spec"]["template"]["spec"]

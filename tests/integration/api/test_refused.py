@@ -122,6 +122,11 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     # paths that leave
     "path up": (outputs(dataStore={"name": "s", "path": "a/../b"}), "spec.outputs[0].dataStore.path", "segments . or .."),
     "only up": (inputs(dataStore={"name": "s", "path": ".."}), "spec.inputs[0].dataStore.path", "segments . or .."),
+    "path of ours": (
+        outputs(dataStore={"name": "s", "path": "a/.millrace/b"}),
+        "spec.outputs[0].dataStore.path",
+        "segment .millrace",
+    ),
     "path here": (inputs(dataStore={"name": "s", "path": "a/./b"}), "spec.inputs[0].dataStore.path", "segments . or .."),
     "absolute path": (inputs(dataStore={"name": "s", "path": "/a"}), "spec.inputs[0].dataStore.path", BODY),
     "control character": (inputs(dataStore={"name": "s", "path": "a\nb"}), "spec.inputs[0].dataStore.path", BODY),

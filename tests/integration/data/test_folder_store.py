@@ -21,6 +21,7 @@ from integration.data.worker import FOLDER_KEY, ZIP_KEY
 from millrace.data import Attempt, DataError, abort, commit, open_store, put_file, stage_input, upload_output
 from millrace.data.failpoints import VARIABLE
 from millrace.data.stores import Store
+from millrace.data.transfer import put_bytes, read, stream
 
 
 @pytest.fixture
@@ -261,3 +262,15 @@ def test_a_file_appears_whole_and_what_is_in_its_way_is_told(folder: Path, tmp_p
             put_file(opened(folder), key, source, deadline=in_a_minute())
         assert caught.value.reason == "KeyRefused", key
     assert hidden(folder) == []
+
+
+def test_a_small_object_is_read_within_a_limit_and_a_stream_is_what_was_put(folder: Path) -> None:
+    store = opened(folder)
+    put_bytes(store, "a/record", b"12345", deadline=in_a_minute())
+    assert read(store, "a/record", deadline=in_a_minute(), limit=5) == b"12345"
+    assert b"".join(stream(store, "a/record", deadline=in_a_minute())) == b"12345"
+    assert read(store, "a/none", deadline=in_a_minute(), limit=5) is None
+    with pytest.raises(DataError, match="more than 4 bytes"):
+        read(store, "a/record", deadline=in_a_minute(), limit=4)
+    with pytest.raises(DataError, match="no such object"):
+        list(stream(store, "a/none", deadline=in_a_minute()))

@@ -8,15 +8,16 @@ import io
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-def wheel(name: str, version: str, code: str) -> tuple[str, bytes]:
-    """A pure wheel with one module of the package's name: (file name, bytes)."""
+def wheel(name: str, version: str, code: str, *metadata: str) -> tuple[str, bytes]:
+    """A pure wheel with one module of the package's name: (file name, bytes). metadata: more of its lines."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": code,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *metadata, ""]),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     rows = []
@@ -46,16 +47,18 @@ def sdist(name: str, version: str, setup: str) -> tuple[str, bytes]:
 
 
 class Index:
-    """A simple repository; `asked` are the paths of all requests."""
+    """A simple repository; `asked` are the paths of all requests, `before` is called with each before it is answered."""
 
     def __init__(self, *files: tuple[str, bytes]) -> None:
         self.files = dict(files)
         self.asked: list[str] = []
+        self.before: Callable[[str], object] = lambda path: None
         index = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 index.asked.append(self.path)
+                index.before(self.path)
                 body = index.answer(self.path)
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")

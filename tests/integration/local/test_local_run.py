@@ -333,6 +333,26 @@ def test_requirements_are_installed_from_the_index_of_the_environment(here: Here
         index.stop()
 
 
+def test_a_default_store_that_only_keeps_requirements_holds_up_no_run(here: Here) -> None:
+    index = Index(wheel("ready", "1.0", "VALUE = 41"))
+    store = {
+        "apiVersion": "millrace.dev/v1alpha1",
+        "kind": "DataStore",
+        "metadata": {"name": "away", "annotations": {"millrace.dev/is-default": "true"}},
+        "spec": {
+            "s3": {"bucket": "none", "endpoint": "https://127.0.0.1:1"},
+            "credentials": {"secretRef": {"name": "none"}},
+            "caBundleRef": {"configMap": "none"},
+        },
+    }
+    code = function("f", "import ready\ndef main(): print(ready.VALUE)", requirements=["ready"], pythonVersion=PYTHON)
+    try:
+        done = here("-f", here.file(store, code, job_run("r", "f", logs="None")), UV_DEFAULT_INDEX=index.url)
+        assert (done.code, done.out) == (0, "41\n"), done.err
+    finally:
+        index.stop()
+
+
 REFUSED: dict[str, tuple[Callable[[Here], list[str]], str]] = {
     "a folder that is not there": (lambda _: ["s.py", "--input", "data=./none"], "none does not exist"),
     "a store that is not there": (lambda _: ["s.py", "--store", "a=./none"], "none does not exist"),

@@ -93,6 +93,36 @@ def test_main_has_neither_credentials_nor_the_seal(name: str) -> None:
         assert found.get("securityContext", {"readOnlyRootFilesystem": True})["readOnlyRootFilesystem"] is True
 
 
+def secrets(container: Object) -> list[Object]:
+    return [item["valueFrom"]["secretKeyRef"] for item in container["env"] if "valueFrom" in item]
+
+
+def test_the_store_that_only_keeps_requirements_is_stages_alone_and_holds_up_no_pod() -> None:
+    """A Secret or a ConfigMap that is not there must not keep a pod waiting that can do without."""
+    safe = store("safe", **KEYS, caBundleRef={"configMap": "ca"})
+    other = store("other", default=False, credentials={"secretRef": {"name": "other-keys"}})
+    output = {**OUTPUT, "dataStore": {"name": "other", "path": "out"}}
+    found = resolve(
+        run(outputs=[output], logs="None"), function(requirements=["x"]), {"safe": safe, "other": other}, SETTINGS
+    )
+    assert isinstance(found, Resolved)
+    manifest = run_job(found, SETTINGS, 1)
+    stage, collect = (containers(manifest)[name] for name in (p.STAGE, p.COLLECT))
+    assert {(ref["name"], ref.get("optional", False)) for ref in secrets(stage)} == {
+        ("other-keys", False),
+        ("lake-keys", True),
+    }
+    assert {ref["name"] for ref in secrets(collect)} == {"other-keys"}
+    volumes = {volume["name"]: volume for volume in manifest["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["ca-1"]["configMap"]["optional"] is True
+    assert "ca-1" not in {mount["name"] for mount in collect["volumeMounts"]}
+
+
+def test_a_store_that_data_needs_is_waited_for_also_where_it_keeps_requirements() -> None:
+    manifest = run_job(resolved({"inputs": [{"name": "data", **DATA}]}, {"requirements": ["x"]}), SETTINGS, 1)
+    assert {ref.get("optional", False) for ref in secrets(containers(manifest)[p.STAGE])} == {False}
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_every_mount_has_its_volume_and_every_volume_a_mount(name: str) -> None:
     manifest = job(name)

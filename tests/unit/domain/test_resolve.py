@@ -285,3 +285,31 @@ def test_a_profile_alone_is_what_the_run_gets() -> None:
     assert isinstance(found, Resolved), found
     assert found.run.spec.resources == GPU.resources
     assert found.run.spec.node_selector == GPU.node_selector
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "stores", "cache", "data"),
+    {
+        "requirements": ({}, {"requirements": ["x"]}, [store()], "lake", []),
+        "no requirements": ({}, {}, [store()], None, []),
+        "no default store": ({}, {"requirements": ["x"]}, [store(default=False)], None, []),
+        "a folder of a local run": ({}, {"requirements": ["x"]}, [store(s3=None)], None, []),
+        "a default store that is not ready": ({}, {"requirements": ["x"]}, [store(ready="False")], None, []),
+        "a default store that is being checked": ({}, {"requirements": ["x"]}, [store(ready=None)], None, []),
+        "an output elsewhere: its store holds the commit record": (
+            {"outputs": [{"name": "scores", **WAREHOUSE}], "logs": "None"},
+            {"requirements": ["x"]},
+            [store("archive"), store("warehouse", default=False)],
+            "archive",
+            ["warehouse"],
+        ),
+        "data in the same store": (INPUT, {"requirements": ["x"]}, [store()], "lake", ["lake"]),
+    }.values(),
+)
+def test_requirements_are_kept_in_the_default_store_and_no_run_waits_for_it(
+    spec: dict[str, Any], code: dict[str, Any], stores: list[DataStore], cache: str | None, data: list[str]
+) -> None:
+    found = done(spec, *stores, code=function(**code))
+    assert (found.cache_store.metadata.name if found.cache_store else None) == cache
+    assert [entry.metadata.name for entry in found.data_stores] == data
+    assert [entry.metadata.name for entry in found.stores] == list(dict.fromkeys([*data, *([cache] if cache else [])]))
