@@ -71,7 +71,7 @@ def _trim_finished(run: Object) -> Object:
     return {
         "metadata": _pick(run["metadata"], METADATA),
         "spec": _pick(run["spec"], ("functionRef",)),
-        "status": _pick(run["status"], ("phase", "times")),
+        "status": _pick(run["status"], ("observedGeneration", "phase", "times")),
     }
 
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.objects import RUN_UID, SETTINGS, T0, metadata, recorded, started_status
+from fixtures.objects import RUN_UID, SETTINGS, T0, metadata, recorded, stamp, started_status
 from millrace.build.revision import authorities, bundle_digest
 from millrace.domain.labels import CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
 from millrace.observe.job import read_job
 from millrace.observe.pod import read_pod
 from millrace.reconcile.plan import Learned
+from millrace.reconcile.run import reconcile_run
 from millrace.runtime.snapshots import datastore_snapshot, function_snapshot, run_snapshot
 from millrace.runtime.store import Key, Store, controller_uid, trim
 
@@ -148,6 +149,14 @@ def test_of_a_finished_run_is_kept_what_its_jobs_are_deleted_by() -> None:
     found = snap(store)
     assert (found.run.status.phase, found.run.status.times.finished) == ("Failed", times["finished"])
     assert [job.name for job in found.jobs] == ["score"]
+
+
+def test_a_finished_run_is_written_no_more_whatever_its_job_does() -> None:
+    store = Store()
+    over = {**started_status(), "phase": "Failed", "times": {"finished": stamp(0)}, "observedGeneration": 1}
+    store.put("JobRun", {"metadata": metadata("score", RUN_UID), "spec": {"functionRef": {"name": "heart"}}, "status": over})
+    put_job(store)
+    assert reconcile_run(snap(store)).actions == ()
 
 
 def test_what_a_job_proves_is_kept() -> None:
