@@ -96,6 +96,8 @@ async def connect(left: Callable[[], float] | None = None) -> Api:
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = 32
+    # Else each request asks two threads for a proxy and for a .netrc, which costs more than the request.
+    configuration.client_session_kwargs = {"trust_env": False}
     return Api(ApiClient(configuration), left)
 
 
