@@ -14,6 +14,7 @@ BENCHES = {
     "start": "run_start.py",
     "outage": "run_outage.py",
     "requirements": "run_requirements.py",
+    "many": "run_many.py",
     "stage": "data/bench_stage.py",
     "zip": "data/bench_zip.py",
     "limits": "data/bench_memory.py",

@@ -76,15 +76,15 @@ def fill(rig: Rig, kind: str, first: int, last: int) -> None:
         list(pool.map(make, range(first, last)))
 
 
-def memory(rig: Rig, what: str) -> int:
-    """MiB of the operator; `VmRSS`: now, `VmHWM`: at most."""
-    lines = Path(f"/proc/{rig.process.pid}/status").read_text().splitlines()
+def memory(pid: int, what: str) -> int:
+    """MiB of a process; `VmRSS`: now, `VmHWM`: at most."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) // 1024
 
 
-def cpu(rig: Rig) -> float:
-    """Seconds of CPU that the operator has had."""
-    fields = Path(f"/proc/{rig.process.pid}/stat").read_text().rpartition(")")[2].split()
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 
@@ -99,10 +99,10 @@ def starts(rig: Rig, label: str) -> tuple[float, int]:
         wait_for(f"Job {name}", lambda name=name: rig.api.find("jobs", rig.namespace, name), seconds=120, poll=0.02)  # type: ignore[misc]
         seconds.append(time.perf_counter() - began)
         time.sleep(SETTLE)
-        resident.append(memory(rig, "VmRSS"))
+        resident.append(memory(rig.process.pid, "VmRSS"))
         print(
-            f"  {label}: acts after {seconds[-1]:.2f} s; {resident[-1]} MiB, at most {memory(rig, 'VmHWM')}; "
-            f"CPU {cpu(rig):.1f} s",
+            f"  {label}: acts after {seconds[-1]:.2f} s; {resident[-1]} MiB, at most {memory(rig.process.pid, 'VmHWM')}; "
+            f"CPU {cpu(rig.process.pid):.1f} s",
             flush=True,
         )
         rig.terminate()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -34,6 +35,7 @@ _GROUPS = {
     "jobruns": "/apis/millrace.dev/v1alpha1",
     "jobs": "/apis/batch/v1",
     "leases": "/apis/coordination.k8s.io/v1",
+    "workflows": "/apis/argoproj.io/v1alpha1",
 }
 
 
@@ -128,18 +130,22 @@ class ApiServer:
         pki.make(self.pki, "localhost", "127.0.0.1")
         pki.kubeconfig(self.pki, "admin", self.url, self.kubeconfig)
         etcd = f"http://127.0.0.1:{free_port()}"
-        self._run("etcd", *_etcd(self.folder, etcd))
-        self._run("kube-apiserver", *_api_server(self.pki, self.url, etcd))
+        self.run("etcd", *_etcd(self.folder, etcd))
+        self.run("kube-apiserver", *_api_server(self.pki, self.url, etcd))
         self.admin = Client(self.url, self.trust("admin"))
         wait_for("the API server", self._ready, seconds=START_SECONDS, poll=0.05)
         if self._controllers:  # it ends where it finds no API server
-            self._run("kube-controller-manager", *_controller_manager(self.folder, self._controllers))
+            self.run("kube-controller-manager", *_controller_manager(self.folder, self._controllers))
 
-    def _run(self, name: str, *arguments: str) -> None:
+    def run(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Starts a server, which ends with this one."""
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [tools.binary(name), *arguments]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
+            process = subprocess.Popen(
+                command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+            )
         self._processes.append(process)
+        return process
 
     def check(self) -> None:
         """Fails where one of the servers has ended."""

@@ -55,6 +55,9 @@ TOOLS = {
     "pause": Tool("pause", (".",), for_image=True),
     "kind": Tool("kind"),
     "kwok": Tool("kwok", variables={"sigs.k8s.io/kwok/pkg/consts.Version": "v0.7.0"}),
+    "argo": Tool(
+        "argo", variables={"github.com/argoproj/argo-workflows/v3.version": "v3.6.2"}, rename={"workflow-controller": "argo"}
+    ),
     "s5cmd": Tool("s5cmd", variables={"github.com/peak/s5cmd/v2/version.Version": "v2.3.0"}),
     "toxiproxy": Tool("toxiproxy", rename={"server": "toxiproxy", "cli": "toxiproxy-cli"}),
     "versitygw": Tool("versitygw"),

@@ -123,6 +123,11 @@ class Rig:
             "current-context": "test",
         }
 
+    def without_proxy(self) -> None:
+        """Its requests go straight to the API server, where the proxy would be what is measured."""
+        path = self.folder / "kubeconfig"
+        path.write_text(path.read_text().replace(self.proxy.url, self.server.url))
+
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The process that was started last."""
