@@ -7,6 +7,7 @@ from typing import Any
 
 from support.apiserver import ApiServer
 
+NAMESPACE = "argo"
 KINDS = (
     "Workflow",
     "WorkflowTemplate",
@@ -46,16 +47,17 @@ def _crd(kind: str) -> dict[str, Any]:
     }
 
 
-def start(server: ApiServer, namespace: str) -> subprocess.Popen[bytes]:
-    """Starts it for the Workflows of that namespace."""
+def start(server: ApiServer) -> subprocess.Popen[bytes]:
+    """Starts it, for Workflows in a namespace of its own: what it adds to a pod is not fit for Pod Security `restricted`."""
+    server.namespace(NAMESPACE)
     crds = [_crd(kind) for kind in KINDS]
     server.apply(*crds)
     for crd in crds:
         server.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=30s")
-    meta = {"name": "workflow-controller-configmap", "namespace": namespace}
+    meta = {"name": "workflow-controller-configmap", "namespace": NAMESPACE}
     server.admin.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": SETTINGS})
-    flags = f"--kubeconfig={server.kubeconfig}", f"--namespace={namespace}", "--executor-image=argoexec", *FLAGS
-    return server.run("argo", *flags, ARGO_NAMESPACE=namespace, LEADER_ELECTION_DISABLE="true", DEFAULT_REQUEUE_TIME="1s")
+    flags = f"--kubeconfig={server.kubeconfig}", f"--namespace={NAMESPACE}", "--executor-image=argoexec", *FLAGS
+    return server.run("argo", *flags, ARGO_NAMESPACE=NAMESPACE, LEADER_ELECTION_DISABLE="true", DEFAULT_REQUEUE_TIME="1s")
 
 
 def workflow(name: str, pod: dict[str, Any]) -> dict[str, Any]:

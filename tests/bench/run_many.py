@@ -17,7 +17,7 @@ from bench import argo
 from bench.run_start import cpu, memory
 from integration.operator.rig import Rig, operator
 from support import cluster, kwok
-from support.apiserver import CONTROLLERS, Object, running
+from support.apiserver import CONTROLLERS, ApiServer, Object, running
 from support.waiting import wait_for
 
 ROUNDS, RUNS, CLIENTS = 1, 1_000, 8
@@ -31,6 +31,8 @@ class Contender:
     """Who runs the pods: what is made, when it is over, and which process pays (None: the control plane)."""
 
     name: str
+    server: ApiServer
+    namespace: str
     resource: str
     manifest: Callable[[str], Object]
     over: Callable[[Object], bool]
@@ -38,26 +40,26 @@ class Contender:
     rates: list[float] = field(default_factory=list)  # per second
     milliseconds: list[float] = field(default_factory=list)  # of CPU, for each
 
-    def measure(self, rig: Rig, label: str) -> None:
+    def measure(self, label: str) -> None:
         """Makes them all at once, and waits for their end."""
         before = cpu(self.pid) if self.pid else 0
         began = time.perf_counter()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(lambda number: self._make(rig, label, number), range(RUNS)))
-        wait_for(f"{RUNS} {label} are over", lambda: self._all_over(rig, label), seconds=PATIENCE, poll=POLL)
+            list(pool.map(lambda number: self._make(label, number), range(RUNS)))
+        wait_for(f"{RUNS} {label} are over", lambda: self._all_over(label), seconds=PATIENCE, poll=POLL)
         self.rates.append(RUNS / (time.perf_counter() - began))
         if self.pid:
             self.milliseconds.append((cpu(self.pid) - before) * 1000 / RUNS)
 
-    def _make(self, rig: Rig, label: str, number: int) -> None:
-        obj = rig.placed(self.manifest(f"{label}-{number:04}"))
-        obj["metadata"]["labels"] = {"round": label}
-        rig.api.create(self.resource, obj)
+    def _make(self, label: str, number: int) -> None:
+        obj = self.manifest(f"{label}-{number:04}")
+        obj["metadata"] |= {"namespace": self.namespace, "labels": {"round": label}}
+        self.server.admin.create(self.resource, obj)
 
-    def _all_over(self, rig: Rig, label: str) -> bool:
-        rig.server.check()
+    def _all_over(self, label: str) -> bool:
+        self.server.check()
         # From the API server's cache: etcd has other things to do.
-        listed = rig.api.list(self.resource, rig.namespace, labelSelector=f"round={label}", resourceVersion="0")
+        listed = self.server.admin.list(self.resource, self.namespace, labelSelector=f"round={label}", resourceVersion="0")
         return sum(map(self.over, listed)) == RUNS
 
     def __str__(self) -> str:
@@ -105,16 +107,24 @@ def main() -> dict[str, float]:
         rig.start()
         rig.function()
         spec = shape(rig)
-        controller = argo.start(server, rig.namespace)
-        jobs = Contender("bare Jobs", "jobs", lambda name: bare(name, spec), complete)
-        runs = Contender("runs", "jobruns", lambda name: cluster.job_run(name, "f"), succeeded, rig.process.pid)
+        controller = argo.start(server)
+        jobs = Contender("bare Jobs", server, rig.namespace, "jobs", lambda name: bare(name, spec), complete)
+        runs = Contender(
+            "runs", server, rig.namespace, "jobruns", lambda name: cluster.job_run(name, "f"), succeeded, rig.process.pid
+        )
         workflows = Contender(
-            "Workflows", "workflows", lambda name: argo.workflow(name, spec["template"]["spec"]), succeeded, controller.pid
+            "Workflows",
+            server,
+            argo.NAMESPACE,
+            "workflows",
+            lambda name: argo.workflow(name, spec["template"]["spec"]),
+            succeeded,
+            controller.pid,
         )
         contenders = [jobs, runs, workflows]
         for number in range(ROUNDS):
             for contender in contenders[number:] + contenders[:number]:
-                contender.measure(rig, f"{contender.resource}-{number}")
+                contender.measure(f"{contender.resource}-{number}")
             load = os.getloadavg()[0]
             print(f"  round {number}: {'; '.join(map(str, contenders))}; load of the machine {load:.1f}", flush=True)
     to_jobs, to_argo = ratio(runs.rates, jobs.rates), ratio(runs.rates, workflows.rates)
