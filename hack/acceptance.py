@@ -1,6 +1,10 @@
 """Checks tests/acceptance.toml: what shows each row, promise and proof that the issue names, and that it is there.
 
-    uv run python hack/acceptance.py [--report JUNIT.xml ...]
+    uv run python hack/acceptance.py [--report JUNIT.xml ...] [--write]
+
+tests/faults.toml, which says of each fault what is promised and which tests show it, is checked in the same way, and so is
+docs/faults.md, which has the same table; with reports it is printed, and with --write that page is written, with what
+happened and how long the recovery took.
 
 Without a report: every named test exists, every bench is known, and a row that says `cluster` names tests below tests/e2e.
 With reports of the suite's run (pytest --junitxml) each named test has run and passed too; a folder of tests that is in no
@@ -11,27 +15,22 @@ are printed loudly and are no failure. Ends with 1 where the table says what is 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+import faults
+from results import ROOT, Malformed, collected, judge, read_recoveries, read_reports, unknown
+
 TABLE = ROOT / "tests" / "acceptance.toml"
 BENCHES = ROOT / "tests" / "bench" / "__main__.py"
 WHERE = ("cluster", "api-server", "unit", "bench", "by hand")
 CLUSTER = "tests/e2e/"
 FIELDS = {"id", "what", "where", "tests", "also", "benches", "missing", "open"}
-REPORT_DEPTH = 2  # a report speaks for folders such as tests/e2e
-
-
-class Malformed(Exception):
-    """The table cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,6 @@ def load(text: str) -> list[Row]:
     return rows
 
 
-def collected() -> set[str]:
-    """All tests as file::function, from one collection of pytest."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"]
-    # The e2e tests are collected without a cluster too.
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ})
-    if done.returncode:
-        raise Malformed(f"the tests cannot be collected:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
-    return {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
-
-
 def known_benches(text: str) -> set[str]:
     """Names of the benchmarks, as tests/bench/__main__.py lists them."""
     import ast
@@ -94,52 +83,12 @@ def known_benches(text: str) -> set[str]:
 
 def problems_of(rows: list[Row], tests: set[str], benches: set[str]) -> list[str]:
     """What the table names and is not so."""
-    found = []
+    found = unknown(rows, tests)
     for row in rows:
-        found += [f"{row.id}: no test {test}" for test in row.all_tests if test not in tests]
         found += [f"{row.id}: no benchmark {bench}" for bench in row.benches if bench not in benches]
         if row.where == "cluster":
             found += [f"{row.id}: {test} is not on the cluster" for test in row.tests if not test.startswith(CLUSTER)]
     return found
-
-
-# --- What the reports say -------------------------------------------------------------------------------------------
-
-
-def read_reports(texts: list[str]) -> dict[str, set[str]]:
-    """By test: the words for its cases, of passed, failure, error, skipped and xfail."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for text in texts:
-        for case in ET.fromstring(text).iter("testcase"):
-            test = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name', '').partition('[')[0]}"
-            marks = [child for child in case if child.tag in {"failure", "error", "skipped"}]
-            word = "passed" if not marks else marks[0].tag
-            if marks and marks[0].get("type") == "pytest.xfail":
-                word = "xfail"
-            found[test].add(word)
-    return dict(found)
-
-
-def _folder(test: str) -> str:
-    return "/".join(test.split("/")[:REPORT_DEPTH])
-
-
-def judge(rows: list[Row], seen: dict[str, set[str]]) -> tuple[list[str], list[str]]:
-    """(what fails, what is open) after a run: a named test that did not run, did not pass, or failed as expected."""
-    covered = {_folder(test) for test in seen}
-    failed, open_ = [], []
-    for row in rows:
-        for test in row.all_tests:
-            words = seen.get(test)
-            if words is None:
-                failed += [f"{row.id}: {test} did not run"] if _folder(test) in covered else []
-            elif bad := sorted(words & {"failure", "error", "skipped"}):
-                failed.append(f"{row.id}: {test}: {', '.join(bad)}")
-            elif "passed" not in words:
-                failed.append(f"{row.id}: {test} is expected to fail, so it shows nothing")
-            elif "xfail" in words:
-                open_.append(f"{row.id}: {test}: some cases are expected to fail")
-    return failed, open_
 
 
 # --- The program --------------------------------------------------------------------------------------------------------
@@ -154,7 +103,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def loud(rows: list[Row], more: list[str]) -> str:
+def loud(rows: Sequence[Row | faults.Fault], more: list[str]) -> str:
     """What is open."""
     lines = [f"  {row.id}: {row.missing or row.open}" for row in rows if row.missing or row.open]
     lines += [f"  {text}" for text in more]
@@ -165,16 +114,25 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--report", nargs="+", default=[], metavar="JUNIT.xml", type=Path)
+    parser.add_argument("--write", action="store_true", help="write the reports' results into docs/faults.md")
     options: Any = parser.parse_args(arguments)
     try:
-        rows = load(TABLE.read_text())
-        problems = problems_of(rows, collected(), known_benches(BENCHES.read_text()))
-        failed, open_ = judge(rows, read_reports([path.read_text() for path in options.report]))
+        rows, fault_rows = load(TABLE.read_text()), faults.load(faults.TABLE.read_text())
+        reports = [path.read_text() for path in options.report]
+        seen, tests = read_reports(reports), collected()
+        results = [faults.result(fault, seen, read_recoveries(reports)) for fault in fault_rows]
+        if options.write:
+            faults.PAGE.write_text(faults.written(faults.PAGE.read_text(), results))
+        problems = problems_of(rows, tests, known_benches(BENCHES.read_text())) + unknown(fault_rows, tests)
+        problems += faults.stale(faults.PAGE.read_text(), fault_rows)
+        failed, open_ = judge([*rows, *fault_rows], seen)
     except (Malformed, OSError, tomllib.TOMLDecodeError, ET.ParseError) as error:
         print(f"hack/acceptance.py: {error}", file=sys.stderr)
         return 1
     print(table(rows))
-    print(loud(rows, open_))
+    print(loud([*rows, *fault_rows], open_))
+    if reports:
+        print(faults.printed(results))
     for problem in problems + failed:
         print(f"hack/acceptance.py: {problem}", file=sys.stderr)
     return 1 if problems or failed else 0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import core, settings
 
-SEED = int(os.environ.get("MILLRACE_TEST_SEED", "20260131"))
+from support.recovery import Recovery
+from support.seed import SEED
 
 # The same examples each time; MILLRACE_TEST_SEED=random-number looks further. Nothing is kept in the checkout.
 core.global_force_seed = SEED
@@ -20,4 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_report_header() -> str:
-    return f"hypothesis seed: {SEED} (MILLRACE_TEST_SEED)"
+    return f"seed: {SEED} (MILLRACE_TEST_SEED={SEED} replays what is drawn by lot)"
+
+
+@pytest.fixture
+def recovery(request: pytest.FixtureRequest) -> Recovery:
+    """Measures how long a recovery takes, for the table of faults."""
+    return Recovery(request.node.user_properties)

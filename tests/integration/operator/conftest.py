@@ -1,6 +1,6 @@
 """The tests of this folder run side by side: each mostly waits, for an operator of its own.
 
-A test takes the fixture `api_server` and its parameters, no other fixture. Marked `slow` (it waits for a minute by its
+A test takes the fixtures `api_server` and `recovery` and its parameters, no other fixture. Marked `slow` (it waits for a minute by its
 nature) it is started first; marked `timed` (it measures time) it is started when all others but the slow ones are over.
 """
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.recovery import Recovery
 
 SIDE_BY_SIDE = 4
 TIMED_SIDE_BY_SIDE = 2
@@ -50,7 +52,7 @@ class Scenarios:
     def _run(self, item: pytest.Function, before: list[Future[None]]) -> None:
         wait(before)
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        available = {**self._fixtures, **parameters}
+        available = {**self._fixtures, "recovery": Recovery(item.user_properties), **parameters}
         item.obj(**{name: available[name] for name in item._fixtureinfo.argnames})
 
     def result(self, item: pytest.Function) -> None:

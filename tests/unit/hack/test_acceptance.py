@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import acceptance
 import pytest
-from acceptance import Row, judge, known_benches, load, loud, problems_of, read_reports
+from acceptance import Row, known_benches, load, loud, problems_of
+from results import Malformed, judge, read_reports
 
 ROOT = Path(__file__).resolve().parents[3]
 E2E, UNIT = "tests/e2e/test_a.py::test_a", "tests/unit/test_b.py::test_b"
@@ -49,7 +49,7 @@ def test_the_table_is_well_formed_and_has_every_row_that_the_issue_names() -> No
     ids=["where", "nothing", "both", "field", "twice"],
 )
 def test_a_malformed_table_is_refused(text: str, says: str) -> None:
-    with pytest.raises(acceptance.Malformed, match=says):
+    with pytest.raises(Malformed, match=says):
         load(f"[[row]]\n{text}")
 
 
