@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -122,7 +123,7 @@ class ApiServer:
         self.folder = folder
         self.url = f"https://127.0.0.1:{free_port()}"
         self._controllers = controllers
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.pki = folder / "pki"
 
     def start(self) -> None:
@@ -140,19 +141,30 @@ class ApiServer:
     def run(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Starts a server, which ends with this one."""
         with (self.folder / f"{name}.log").open("ab") as log:
-            command = [tools.binary(name), *arguments]
+            command = [str(tools.binary(name)), *arguments]
             process = subprocess.Popen(
                 command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
             )
-        self._processes.append(process)
+        self._processes[name] = process
         return process
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Sends a signal to one of the servers: etcd, kube-apiserver, kube-controller-manager."""
+        self._processes[name].send_signal(number)
+
+    def restart(self) -> None:
+        """Kills the API server and starts it again; returns when it is ready."""
+        process = self._processes["kube-apiserver"]
+        process.kill()
+        process.wait(STOP_SECONDS)
+        self.run("kube-apiserver", *process.args[1:])  # type: ignore[index]
+        wait_for("the API server", self._ready, seconds=START_SECONDS, poll=0.05)
 
     def check(self) -> None:
         """Fails where one of the servers has ended."""
-        for process in self._processes:
+        for name, process in self._processes.items():
             if process.poll() is not None:
-                program = Path(process.args[0]).name  # type: ignore[index]
-                raise AssertionError(f"{program} has ended: {(self.folder / f'{program}.log').read_text()[-2000:]}")
+                raise AssertionError(f"{name} has ended: {(self.folder / f'{name}.log').read_text()[-2000:]}")
 
     def _ready(self) -> bool:
         self.check()
@@ -167,7 +179,7 @@ class ApiServer:
         """Ends the servers, the last one first."""
         with contextlib.suppress(AttributeError):
             self.admin.close()
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.kill()  # nothing is kept
             process.wait(STOP_SECONDS)
 

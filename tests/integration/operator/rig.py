@@ -25,6 +25,7 @@ import httpx
 import yaml
 from lib.cluster import tools
 
+from integration.operator import oracle
 from support import cluster
 from support.apiserver import ROOT, ApiServer, Object, free_port
 from support.proxy import Proxy
@@ -35,23 +36,6 @@ PATIENCE = 120  # seconds for what takes one or two where the machine has nothin
 STARTING = threading.Semaphore(2)  # of which each start takes one core
 T = TypeVar("T")
 TERMINAL = {"Succeeded", "Failed", "Cancelled"}
-
-# All that the operator may write. There is no rule for Secrets, and none for a spec.
-WRITES = {
-    ("create", "configmaps"),
-    ("create", "events"),
-    ("create", "jobs"),
-    ("create", "leases"),
-    ("create", "selfsubjectaccessreviews"),
-    ("delete", "configmaps"),
-    ("delete", "jobs"),
-    ("patch", "configmaps"),
-    ("patch", "datastores/status"),
-    ("patch", "functions/status"),
-    ("patch", "jobruns/status"),
-    ("patch", "jobs"),
-    ("update", "leases"),
-}
 
 
 def patiently(what: str, look: Callable[[], T | None]) -> T:
@@ -268,20 +252,6 @@ class Rig:
             if request.verb == "create" and request.resource == "jobs" and request.status == 201
         )
 
-    def check(self) -> None:
-        """What must be true of every operator, whatever befell it."""
-        requests = list(self.proxy.log)
-        bugs = [found for found in self.events if found.get("event") == "bug" or "Traceback" in json.dumps(found)]
-        assert not bugs, bugs[0]
-        assert "Traceback" not in self.log, self.log[-5000:]
-        assert not [str(found) for found in requests if found.resource.startswith("secrets")], "it asked for Secrets"
-        written = {(found.verb, found.resource) for found in requests if found.verb not in {"get", "list", "watch"}}
-        assert written <= WRITES, f"not expected: {written - WRITES}"
-        forbidden = [str(found) for found in requests if found.status == 403]
-        assert not forbidden, f"it asked for more than the chart gives: {forbidden}"
-        twice = {name: count for name, count in self.made().items() if count > 1}
-        assert not twice, f"Jobs made more than once: {twice}"
-
 
 @contextlib.contextmanager
 def operator(server: ApiServer, *, start: bool = True, **attributes: Any) -> Iterator[Rig]:
@@ -295,7 +265,7 @@ def operator(server: ApiServer, *, start: bool = True, **attributes: Any) -> Ite
             if start:
                 rig.start()
             yield rig
-            rig.check()
+            oracle.check(rig)
         except BaseException as error:
             requests = "\n".join(map(str, rig.proxy.log[-60:]))
             error.add_note(f"--- log of the operator\n{rig.log[-6000:]}\n--- its requests\n{requests}")
