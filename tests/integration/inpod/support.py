@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from millrace import protocol
+from support.memory import MemoryGroup
 
 DEADLINE = 30.0
 SYSTEM_PYTHON = "/usr/bin/python3"  # readable for every user, unlike root's own
@@ -105,32 +106,6 @@ class Done(NamedTuple):
     out: str
     err: str
     message: Json
-
-
-class MemoryGroup:
-    """A control group with a limit, as the kubelet makes one for a container. OSError where none can be made."""
-
-    def __init__(self, megabytes: int) -> None:
-        version_1 = Path("/sys/fs/cgroup/memory")
-        self.path = (version_1 if version_1.is_dir() else Path("/sys/fs/cgroup")) / f"inpod-{os.getpid()}-{megabytes}"
-        self.path.mkdir()
-        limit = "memory.limit_in_bytes" if version_1.is_dir() else "memory.max"
-        (self.path / limit).write_text(str(megabytes << 20))
-        self.mount = "/sys/fs/cgroup/memory" if version_1.is_dir() else "/sys/fs/cgroup"  # as the container sees it
-
-    def prefix(self) -> list[str]:
-        """Command that puts what follows into the group."""
-        return ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh"]
-
-    def kills(self) -> int:
-        name = "memory.oom_control" if self.mount.endswith("memory") else "memory.events"
-        return next(
-            int(line.split()[1]) for line in (self.path / name).read_text().splitlines() if line.startswith("oom_kill ")
-        )
-
-    def end(self) -> None:
-        until(lambda: not (self.path / "cgroup.procs").read_text(), "an empty group")
-        self.path.rmdir()
 
 
 class Pod:

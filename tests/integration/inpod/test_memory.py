@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from integration.inpod.storage import Bucket
-from integration.inpod.support import Ended, MemoryGroup, Pod
+from integration.inpod.support import Ended, Pod
+from support.memory import MemoryGroup
 
 Run = Callable[..., Ended]
 COLLECT_MEGABYTES = 96  # the limit of collect's container
