@@ -24,6 +24,7 @@ import pytest
 from support import faulty_store
 from support.cluster import Namespace, Object, Refused, function, job_run, kubectl
 from support.faulty_store import FaultyStore, Rule
+from support.recovery import Recovery
 from support.store import new_bucket
 from support.waiting import wait_for
 
@@ -34,6 +35,7 @@ def main():
     (out / "mark.txt").write_text(os.environ["MILLRACE_ATTEMPT"])
     (out / "rows.csv").write_text("1,2\\n" * 50_000)
 """
+ORPHANS = 30  # seconds after which nothing of a deleted run is left
 INTENT, RECORD = r"ATTEMPTS/1/uploads\.json", r"ATTEMPTS/1/commit\.json"
 CREATE, PART, COMPLETE = r"KEY\?uploads", r"KEY\?.*partNumber", r"KEY\?uploadId"
 STEPS: dict[str, tuple[str, str, int]] = {  # the next request at this point: method, path and query, how many went before
@@ -162,6 +164,24 @@ def test_the_pod_is_deleted_at_each_point(faulty: FaultyStore, point: str) -> No
     run = held_at(faulty, f"deleted-{point}", point)
     run.delete_pod(1)
     run.check(attempt=2, mark="1" if point in RECORDED else "2")
+
+
+@pytest.mark.parametrize("point", STEPS)
+def test_the_run_is_deleted_at_each_point(faulty: FaultyStore, recovery: Recovery, point: str) -> None:
+    run = held_at(faulty, f"gone-{point}", point)
+    faulty.namespace.delete("jobrun", run.name)
+    with recovery(within=ORPHANS):
+        wait_for("its pod is told to stop", lambda: all(told(pod) for pod in faulty.namespace.pods(run.name)))
+        faulty.release()
+        wait_for("its pod is gone", lambda: not faulty.namespace.pods(run.name))
+    assert faulty.namespace.list("jobs", f"millrace.dev/jobrun={run.name}") == []
+    assert faulty.bucket.uploads(run.key) == [], run.requests()
+    if faulty.bucket.versions(run.key):
+        assert faulty.bucket.unzip(run.key)["mark.txt"] == b"1"  # whole
+
+
+def told(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 @pytest.mark.parametrize("case", SECOND, ids=[f"{case[0]} after {case[3]}" for case in SECOND])

@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTROLLERS = ("job-controller", "garbage-collector-controller")
 START_SECONDS = 60  # it takes 4 where the machine has nothing else to do
 STOP_SECONDS = 20
+STARTING = threading.Lock()  # each start takes all cores for seconds
 
 _GROUPS = {
     "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
@@ -58,6 +60,10 @@ class Client:
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
+
+    def healthy(self) -> bool:
+        """Whether the API server says so."""
+        return self._http.get("/healthz").is_success
 
     def request(
         self, method: str, path: str, body: object = None, *, content_type: str = "application/json", **query: str
@@ -169,6 +175,8 @@ class ApiServer:
     def _ready(self) -> bool:
         self.check()
         try:
+            if not self.admin.healthy():  # what kube-controller-manager waits for, not for long
+                return False
             # A first write needs the namespace; it comes a moment after the server says that it is ready.
             self.admin.request("GET", "/api/v1/namespaces/default")
         except (httpx.TransportError, Refused):
@@ -293,7 +301,8 @@ def running(controllers: tuple[str, ...] = ()) -> Iterator[ApiServer]:
     with tempfile.TemporaryDirectory(prefix="millrace-api-") as folder:
         server = ApiServer(Path(folder), controllers)
         try:
-            server.start()
+            with STARTING:
+                server.start()
             server.install_crds()
             yield server
         finally:

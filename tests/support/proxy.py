@@ -237,11 +237,17 @@ def first_of_each(fault: Fault) -> Fault:
     return fail_first
 
 
-def sometimes(share: float, *faults: Fault, seed: int = 1) -> Fault:
-    """That share of the requests fails, by one of the faults."""
-    chance = random.Random(seed)
+def sometimes(share: float, *faults: Fault, seed: int) -> Fault:
+    """That share of the requests fails, by one of the faults.
+
+    What becomes of a request depends on the seed and on how many of its method and resource came before, not on how the
+    requests for several objects mix.
+    """
+    chances: dict[str, random.Random] = {}
 
     async def fail_sometimes(exchange: Exchange) -> web.StreamResponse:
+        key = f"{exchange.record.verb} {exchange.record.resource}"
+        chance = chances.setdefault(key, random.Random(f"{seed} {key}"))
         if chance.random() < share:
             return await chance.choice(faults)(exchange)
         return await exchange.forward()

@@ -64,6 +64,7 @@ class Rig:
         self.namespace = f"t-{secrets.token_hex(4)}"
         self.namespaces = [self.namespace]  # where the chart gives it a Role; none: a ClusterRole
         self.replica = "operator"
+        self.prefix: list[str] = []  # of the operator's command
         self.settings: Object = {}  # those that the chart makes
         self.proxy = Proxy(server.url, server.trust(), self._certificate())
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -142,7 +143,7 @@ class Rig:
             "PYTHONPATH": str(ROOT / "operator"),
         }
         with (self.folder / "operator.log").open("ab") as log:
-            command = [sys.executable, "-m", "millrace.app"]
+            command = [*self.prefix, sys.executable, "-m", "millrace.app"]
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
             )
@@ -201,7 +202,11 @@ class Rig:
 
     def run(self, name: str, **spec: Any) -> Object:
         """Makes a JobRun of the Function f."""
-        return self.api.create("jobruns", self.placed(cluster.job_run(name, "f", **spec)))
+        return self.run_of("f", name, **spec)
+
+    def run_of(self, function: str, name: str, **spec: Any) -> Object:
+        """Makes a JobRun."""
+        return self.api.create("jobruns", self.placed(cluster.job_run(name, function, **spec)))
 
     def placed(self, obj: Object) -> Object:
         """The object, in the namespace."""

@@ -1,0 +1,102 @@
+"""Runs are deleted in each of their phases, and with their namespace: nothing of them is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from integration.operator.kubelet import Pod, fail, succeed
+from integration.operator.oracle import ORPHANS
+from integration.operator.rig import Rig, operator, patiently
+from support import cluster
+from support.apiserver import CONTROLLERS, ApiServer, running
+from support.recovery import Recovery
+
+RUNS = 100
+GONE = 60  # seconds for a namespace
+
+
+def blocked(rig: Rig) -> None:
+    rig.run_of("absent", "one")
+    rig.phase("one", "Blocked")
+
+
+def pending(rig: Rig) -> None:
+    rig.run("one")
+    rig.job("one")
+
+
+def staging(rig: Rig) -> None:
+    rig.run("one")
+    Pod(rig, "one").scheduled().running("stage").write()
+    rig.phase("one", "Staging")
+
+
+def runs(rig: Rig) -> None:
+    rig.run("one")
+    Pod(rig, "one").scheduled().ended("stage").running().write()
+    rig.phase("one", "Running")
+
+
+def retrying(rig: Rig) -> None:
+    rig.run("one", retries=1)
+    fail(rig, "one")
+    rig.phase("one", "Pending")
+    patiently("the first attempt is over", lambda: rig.status("one").get("reason") == "UserError")
+
+
+def over(rig: Rig) -> None:
+    rig.run("one")
+    succeed(rig, "one")
+    rig.phase("one", "Succeeded")
+
+
+@pytest.mark.parametrize("reach", [blocked, pending, staging, runs, retrying, over], ids=lambda reach: reach.__name__)
+def test_nothing_is_left_of_a_run_that_is_deleted(
+    api_server: ApiServer, recovery: Recovery, reach: Callable[[Rig], None]
+) -> None:
+    with operator(api_server) as rig:
+        rig.function(requirements=["x"])
+        reach(rig)
+        made = rig.made()
+        rig.api.delete("jobruns", rig.namespace, "one")
+
+        def nothing() -> bool:
+            return not any(rig.api.list(resource, rig.namespace) for resource in ("jobruns", "jobs", "pods"))
+
+        with recovery(within=ORPHANS):
+            patiently("run, Jobs and pods are gone", nothing)
+        rig.run("two")  # its Job comes after all that the operator would do for the other one
+        rig.job("two")
+        assert {name for _, name in rig.made() - made} == {"two"}
+
+
+@pytest.mark.slow
+def test_a_namespace_with_a_hundred_runs_is_deleted(recovery: Recovery) -> None:
+    with running((*CONTROLLERS, "namespace-controller")) as server, operator(server, namespaces=[]) as rig:
+        rig.function()
+        server.namespace("doomed")
+        rig.api.create("functions", placed(cluster.function("f", "def main(): pass")))
+        with ThreadPoolExecutor(4) as pool:
+            list(
+                pool.map(
+                    lambda number: rig.api.create("jobruns", placed(cluster.job_run(f"run-{number}", "f"))), range(RUNS)
+                )
+            )
+        patiently("half of the Jobs", lambda: len(rig.api.list("jobs", "doomed")) > RUNS // 2)
+        rig.api.delete("namespaces", None, "doomed")
+        began = time.monotonic()
+        with recovery(within=GONE):
+            rig.run("other")
+            succeed(rig, "other")
+            rig.phase("other", "Succeeded")
+            patiently("the namespace is gone", lambda: rig.api.find("namespaces", None, "doomed") is None)
+        late = [found for found in list(rig.proxy.log) if found.at > began and found.namespace == "doomed"]
+        assert len([found for found in late if found.status == 404 or found.answered == 403]) < 3 * RUNS, "no storm"
+
+
+def placed(obj: dict[str, object]) -> dict[str, object]:
+    return {**obj, "metadata": {**obj["metadata"], "namespace": "doomed"}}  # type: ignore[dict-item]

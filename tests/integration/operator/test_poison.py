@@ -1,0 +1,74 @@
+"""Objects as bad as the API server lets through: each has its own answer, and no other is stopped by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from integration.operator.kubelet import succeed
+from integration.operator.rig import Rig, operator, patiently
+from support import cluster
+from support.apiserver import ApiServer, Object
+from support.recovery import Recovery
+from support.store import data_store
+
+LONGEST = ".".join(["n" * 63, "n" * 63, "n" * 63, "n" * 61])
+MESSAGE = 4096  # the longest that a status says
+
+
+def nested(depth: int) -> object:
+    found: object = 0
+    for _ in range(depth):
+        found = {"a": [found]}
+    return found
+
+
+POISON: dict[str, tuple[dict[str, Any], str]] = {  # spec, and the reason that it fails with; empty: it runs
+    "half-characters": ({"parameters": {"a": "\ud800", "\udfff": "\udfff"}}, ""),
+    "controls": ({"parameters": {"nul": "a\x00b", "line": "\u2028", "back": "\u202e", "far": "\U0010ffff"}}, ""),
+    "deep": ({"parameters": {"deep": nested(90)}}, ""),
+    "deep-affinity": ({"affinity": {"nodeAffinity": nested(90)}}, "InvalidPodTemplate"),
+    "number-for-a-list": ({"tolerations": [{"operator": 7}]}, "InvalidPodTemplate"),
+    "large": ({"inputData": [{"values": ["x" * 100_000] * 10}]}, "PayloadTooLarge"),
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_poisonous_run_has_its_own_reason_and_stops_no_other(api_server: ApiServer, name: str) -> None:
+    spec, reason = POISON[name]
+    with operator(api_server) as rig:
+        rig.function()
+        rig.run(name, **spec)
+        check_others(rig)
+        if reason:
+            failure = rig.finished(name)["failure"]
+            assert failure["reason"] == reason
+            assert 0 < len(failure["message"]) < MESSAGE
+        else:
+            succeed(rig, name)
+            rig.phase(name, "Succeeded")
+
+
+def test_objects_with_the_longest_names_and_annotations(api_server: ApiServer, recovery: Recovery) -> None:
+    with operator(api_server) as rig:
+        rig.function()
+        rig.function(LONGEST)
+        rig.api.create("datastores", rig.placed(data_store(LONGEST, "bucket", default=False)))
+        heavy: Object = rig.placed(cluster.job_run("heavy", "f"))
+        heavy["metadata"]["annotations"] = {"note": "x" * 250_000}
+        rig.api.create("jobruns", heavy)
+        rig.run_of(LONGEST, LONGEST)
+        with recovery():
+            check_others(rig)
+        for name in ("heavy", LONGEST):
+            succeed(rig, patiently("its Job", lambda name=name: rig.status(name).get("jobName")))  # type: ignore[misc]
+            rig.phase(name, "Succeeded")
+        patiently("the store is looked at", lambda: rig.api.get("datastores", rig.namespace, LONGEST).get("status"))
+
+
+def check_others(rig: Rig) -> None:
+    """A run that is made after the bad one goes through."""
+    rig.run("good")
+    succeed(rig, "good")
+    rig.phase("good", "Succeeded")
