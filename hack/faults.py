@@ -15,6 +15,7 @@ FIELDS = REQUIRED | {"tests", "missing", "open"}
 HEAD = ("", "Fault", "Promise", "What you notice", "Tests", "Happened", "Recovery")
 KEPT = 5  # columns that the table alone decides; the others are a run's
 NONE = "-"
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def result(fault: Fault, seen: Mapping[str, set[str]], recoveries: Mapping[str, 
     elif not fault.tests:
         happened = "no test"
     elif missed := sum(said is None for said in words.values()):
-        happened = "not run" if missed == len(words) else f"passed, but {missed} not run"
+        happened = NOT_RUN if missed == len(words) else f"passed, but {missed} not run"
     else:
         happened = "passed"
     return Result(fault, happened, max((recoveries[test] for test in fault.tests if test in recoveries), default=None))
@@ -99,9 +100,13 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def written(page: str, results: Iterable[Result]) -> str:
-    """The page with the table of these results in place of the one that it has."""
+    """The page with the table of these results. A row that did not change and was not run keeps what it says."""
     before, after = _around(page)
-    table = [_line(HEAD), "|" + "---|" * len(HEAD), *(_line(found.cells()) for found in results)]
+    known = {_kept(line): line for line in page.splitlines()}
+    table = [_line(HEAD), "|" + "---|" * len(HEAD)]
+    for found in results:
+        line = _line(found.cells())
+        table.append(known.get(_kept(line), line) if found.happened == NOT_RUN else line)
     return "\n".join([*before, *table, *after, ""])
 
 

@@ -108,6 +108,12 @@ def test_the_page_keeps_what_is_around_its_table() -> None:
     assert written(text, [Result(fault(A, open="the rest"), "passed", 2)]) == text
 
 
+def test_a_row_that_was_not_run_keeps_its_result_unless_it_has_changed() -> None:
+    text = page(fault(A))
+    assert written(text, [Result(fault(A), "not run", None)]) == text
+    assert "| not run | - |" in written(text, [Result(fault(A, B), "not run", None)])
+
+
 def test_a_page_without_a_table_is_not_written() -> None:
     with pytest.raises(Malformed, match="has no table"):
         written("# Faults\n", [])
