@@ -24,6 +24,8 @@ WAITING = {
 }
 START_FAILURES = {"StartError", "ContainerCannotRun"}  # in the words of the container runtime
 OOM = "OOMKilled"  # also theirs
+# Nobody saw it end: the node went down with it and is back (containerd says Unknown, with code 255; the kubelet the other).
+UNSEEN = {"Unknown", "ContainerStatusUnknown"}
 
 # Disruption reasons of Kubernetes (pod condition DisruptionTarget).
 DISRUPTIONS = {
@@ -69,6 +71,8 @@ def _verdict(container: ContainerFacts, message: str) -> Failure:
         return Failure(Reason.OOM_KILLED, message or f"{container.name} used more memory than its limit")
     if container.reason in START_FAILURES:
         return Failure(Reason.START_ERROR, message, again=False)
+    if container.reason in UNSEEN:
+        return Failure(Reason.NODE_LOST, f"the node went down while {container.name} ran", charged=False)
     if code == p.EXIT_TERMINATED or (code == SIGTERM and container.name != p.MAIN):
         return Failure(Reason.POD_DELETED, f"the pod was deleted while {container.name} ran", charged=False)
     if code == SIGKILL and not message:
@@ -98,7 +102,8 @@ def _stopped(pod: PodFacts) -> bool:
     if main.over and main.exit_code != p.EXIT_TERMINATED:
         # Process 1 says how user code ended; only when it was killed itself, it says nothing.
         killed = main.exit_code in {SIGKILL, SIGTERM} and main.reason != OOM and not main.report()
-        return killed or (main.exit_code == 0 and collect.failed)
+        # A node that is gone says nothing more of collect: to the API it still runs.
+        return killed or (main.exit_code == 0 and collect.exit_code != 0)
     return True
 
 

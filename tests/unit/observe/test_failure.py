@@ -159,6 +159,19 @@ def test_user_code_that_ended_badly_before_the_eviction_is_charged() -> None:
     assert (found.reason, found.charged) == ("UserError", True)
 
 
+@pytest.mark.parametrize("seen", [None, "ContainerStatusUnknown", "Unknown"])
+@pytest.mark.parametrize("container", ["main", "collect"])
+def test_a_node_that_went_down_is_to_blame_for_what_nobody_saw_end(container: str, seen: str | None) -> None:
+    """Removed with its node, a pod has a container that runs for ever; after a restart of the node, one that ended unseen."""
+    states: dict[str, object] = {"main": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "collect": {"running": {}}}
+    gone = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "node not found"}]
+    states[container] = {"terminated": {"exitCode": 255, "reason": seen}} if seen else {"running": {}}
+    statuses = [{"name": name, "state": state} for name, state in states.items()]
+    found = of_pod(pod(containerStatuses=statuses, conditions=[] if seen else gone))
+    assert (found.reason, found.charged, found.again) == ("NodeLost", False, True)
+    assert found.message
+
+
 def test_lack_of_memory_stays_one_when_the_pod_is_deleted_meanwhile() -> None:
     found = recorded("oom")["pod"]
     deleted = {**found["metadata"], "deletionTimestamp": "2026-01-31T08:10:00Z"}
