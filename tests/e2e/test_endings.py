@@ -91,6 +91,39 @@ def test_an_evicted_pod_that_ends_politely_is_no_success_and_runs_again(namespac
     assert "res/out.zip" not in store.names()
 
 
+def test_a_pod_that_gives_way_to_a_higher_priority_runs_again_for_free(namespace: Namespace, store: Bucket) -> None:
+    """Each of the two asks for more than half of the node."""
+    [node] = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    cpu = node["status"]["allocatable"]["cpu"]
+    most = {"requests": {"cpu": f"{int((int(cpu[:-1]) if cpu.endswith('m') else int(cpu) * 1000) * 0.55)}m"}}
+    low = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": namespace.name}, "value": -10}
+    kubectl("apply", "-f", "-", stdin=json.dumps(low))
+    try:
+        code = (
+            PARTIAL
+            + """
+    if os.environ["MILLRACE_RUN"] == "low" and os.environ["MILLRACE_ATTEMPT"] == "1":
+        while True:
+            time.sleep(0.1)
+"""
+        )
+        namespace.apply(function("gives", code))
+        namespace.apply(
+            job_run("low", "gives", outputs=ON_SUCCESS, resources=most, priorityClassName=namespace.name, logs="None")
+        )
+        namespace.main_running("low")
+        other = {**ON_SUCCESS[0], "dataStore": {"name": "store", "path": "high"}}
+        namespace.apply(job_run("high", "gives", outputs=[other], resources=most))
+        assert namespace.finished("high")["phase"] == "Succeeded"
+        status = namespace.finished("low")
+    finally:
+        kubectl("delete", "priorityclass", namespace.name)
+    assert (status["phase"], status["attempt"]) == ("Succeeded", 2), status
+    assert len(store.versions("res/out.zip")) == 1
+    events = namespace.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
+    assert "Preempted" in events
+
+
 def test_a_deleted_pod_is_no_success_and_the_attempt_is_not_charged(namespace: Namespace, store: Bucket) -> None:
     code = (
         PARTIAL
