@@ -7,6 +7,7 @@ docs/faults.md, which has the same table; with reports it is printed, and with -
 happened and how long the recovery took.
 
 Without a report: every named test exists, every bench is known, and a row that says `cluster` names tests below tests/e2e.
+`local` is a cluster of that provider of hack/cluster: on another one its tests are skipped, which counts as open.
 With reports of the suite's run (pytest --junitxml) each named test has run and passed too; a folder of tests that is in no
 report is not judged. A row that nothing shows yet has `missing` with the reason, one that is shown in part has `open`: both
 are printed loudly and are no failure. Ends with 1 where the table says what is not so.
@@ -28,7 +29,7 @@ from results import ROOT, Malformed, collected, judge, read_recoveries, read_rep
 
 TABLE = ROOT / "tests" / "acceptance.toml"
 BENCHES = ROOT / "tests" / "bench" / "__main__.py"
-WHERE = ("cluster", "api-server", "unit", "bench", "by hand")
+WHERE = ("cluster", "local", "api-server", "unit", "bench", "by hand")
 CLUSTER = "tests/e2e/"
 FIELDS = {"id", "what", "where", "tests", "also", "benches", "missing", "open"}
 
@@ -86,7 +87,7 @@ def problems_of(rows: list[Row], tests: set[str], benches: set[str]) -> list[str
     found = unknown(rows, tests)
     for row in rows:
         found += [f"{row.id}: no benchmark {bench}" for bench in row.benches if bench not in benches]
-        if row.where == "cluster":
+        if row.where in {"cluster", "local"}:
             found += [f"{row.id}: {test} is not on the cluster" for test in row.tests if not test.startswith(CLUSTER)]
     return found
 

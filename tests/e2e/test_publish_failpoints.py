@@ -13,41 +13,21 @@ and once with the grace that it has, within which the upload goes on.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from support import faulty_store
-from support.cluster import Namespace, Object, Refused, function, job_run, kubectl
-from support.faulty_store import FaultyStore, Rule
+from support.cluster import Namespace, Object, function, kubectl
+from support.faulty_runs import MARK, RECORDED, STEPS, Run, start
+from support.faulty_store import FaultyStore
 from support.recovery import Recovery
 from support.store import new_bucket
 from support.waiting import wait_for
 
-MARK = """
-import os, pathlib
-def main():
-    out = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"])
-    (out / "mark.txt").write_text(os.environ["MILLRACE_ATTEMPT"])
-    (out / "rows.csv").write_text("1,2\\n" * 50_000)
-"""
 ORPHANS = 30  # seconds after which nothing of a deleted run is left
-INTENT, RECORD = r"ATTEMPTS/1/uploads\.json", r"ATTEMPTS/1/commit\.json"
-CREATE, PART, COMPLETE = r"KEY\?uploads", r"KEY\?.*partNumber", r"KEY\?uploadId"
-STEPS: dict[str, tuple[str, str, int]] = {  # the next request at this point: method, path and query, how many went before
-    "start": ("PUT", INTENT, 0),
-    "intent-written": ("POST", CREATE, 0),
-    "upload-created": ("PUT", INTENT, 1),
-    "upload-recorded": ("PUT", PART, 0),
-    "before-commit-record": ("PUT", RECORD, 0),
-    "after-commit-record": ("POST", COMPLETE, 0),
-    "after-complete": ("PUT", r"logs/RUN/1/collect\.log", 0),
-}
-RECORDED = {"after-commit-record", "after-complete"}
+INTENT, COMPLETE = STEPS["start"][1], STEPS["after-commit-record"][1]
 SECOND = [  # a point of the second attempt, its next request, the point at which the first was deleted, whose output it is
     ("fence-written-1", "GET", INTENT, "before-commit-record", "3"),
     ("stale-aborted-1", "PUT", r"ATTEMPTS/2/commit\.json", "before-commit-record", "3"),
@@ -81,69 +61,6 @@ def faulty(cluster: None) -> Iterator[FaultyStore]:
     namespace.apply(function("mark", MARK))
     yield found
     kubectl("delete", "namespace", namespace.name, "--wait=false")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run whose output tells which attempt has written it."""
-
-    faulty: FaultyStore
-    name: str
-    uid: str
-
-    @property
-    def key(self) -> str:
-        """Where its output is published."""
-        return f"{self.name}/out.zip"
-
-    def rule(self, method: str, url: str, action: str, **more: int) -> Rule:
-        """A rule for requests of this run."""
-        url = (
-            url.replace("ATTEMPTS", f"runs/{self.uid}/attempts")
-            .replace("KEY", rf"{self.name}/out\.zip")
-            .replace("RUN", self.name)
-        )
-        return self.faulty.rule(method, url, action, **more)
-
-    def pod(self, attempt: int) -> str:
-        """Name of an attempt's pod."""
-        (pod,) = self.faulty.namespace.list("pods", f"millrace.dev/jobrun={self.name},millrace.dev/attempt={attempt}")
-        name: str = pod["metadata"]["name"]
-        return name
-
-    def in_collect(self, program: str) -> None:
-        """Runs a program in the first attempt's container collect; it may die with it."""
-        with contextlib.suppress(Refused):
-            self.faulty.namespace.kubectl("exec", self.pod(1), "-c", "collect", "--", "python3", "-c", program)
-
-    def delete_pod(self, attempt: int) -> None:
-        """Deletes an attempt's pod; one second later its containers are killed."""
-        self.faulty.namespace.delete("pod", self.pod(attempt), "--grace-period=1")
-
-    def finished(self) -> Object:
-        """Its status at its end."""
-        return self.faulty.namespace.finished(self.name, seconds=180)
-
-    def check(self, *, attempt: int, mark: str) -> None:
-        """The oracle: Succeeded, exactly one version, which is what the status says, and nothing left over."""
-        status, bucket, log = self.finished(), self.faulty.bucket, self.requests()
-        assert (status["phase"], status["attempt"]) == ("Succeeded", attempt), (status, log)
-        assert [version.is_delete_marker for version in bucket.versions(self.key)] == [False], log
-        (output,) = status["outputs"]
-        assert hashlib.sha256(bucket.get(self.key)).hexdigest() == output["sha256"]
-        assert bucket.unzip(self.key)["mark.txt"].decode() == mark
-        assert bucket.uploads(self.key) == [], log
-
-    def requests(self) -> list[str]:
-        """What the store was asked for this run, without signatures."""
-        return [line.partition("X-Amz-")[0] for line in self.faulty.log() if self.uid in line or f"/{self.name}/" in line]
-
-
-def start(faulty: FaultyStore, name: str, **spec: object) -> Run:
-    """Makes the run; its upload is seconds away."""
-    output = {"name": "out", "dataStore": {"name": "store", "path": name}}
-    faulty.namespace.apply(job_run(name, "mark", outputs=[output], **spec))
-    return Run(faulty, name, faulty.namespace.run(name)["metadata"]["uid"])
 
 
 def held_at(faulty: FaultyStore, name: str, point: str, **spec: object) -> Run:

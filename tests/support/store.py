@@ -76,6 +76,23 @@ class Bucket:
             return {info.filename: archive.read(info) for info in archive.infolist()}
 
 
+def zipped(members: dict[str, bytes]) -> bytes:
+    """A zip with these members."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def signed(bucket: Bucket, key: str, method: str = "GET") -> str:
+    """A signed address of an object, as pods reach it: user code has no other way to the store."""
+    keys = root_keys()
+    host = ENDPOINT.removeprefix("http://")
+    client = Minio(host, keys["access_key"], keys["secret_key"], secure=False, region="us-east-1")
+    return client.get_presigned_url(method, bucket.name, key)
+
+
 def new_bucket() -> Bucket:
     """A fresh bucket with versioning, so that an object written twice shows."""
     client, name = root_client(), f"t-{secrets.token_hex(5)}"

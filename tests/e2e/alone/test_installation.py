@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from minio import Minio
 
 from support.cluster import Namespace, Object, Refused, condition, function, job_run, kubectl
 from support.release import CHART, ROOT, Release, helm, operator_pods, previous, released
-from support.store import ENDPOINT, Bucket, root_keys
+from support.store import Bucket, signed
 from support.waiting import wait_for
 
 RUNS = 10
@@ -41,15 +40,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """The release, put back when the tests of this file are over."""
     with released(tmp_path_factory.mktemp("release")) as found:
         yield found
-
-
-def address(bucket: Bucket, key: str) -> str:
-    """A signed address of an object, as pods reach it; 404 until it is there."""
-    keys = root_keys()
-    client = Minio(
-        ENDPOINT.removeprefix("http://"), keys["access_key"], keys["secret_key"], secure=False, region="us-east-1"
-    )
-    return client.presigned_get_object(bucket.name, key)
 
 
 def without_warnings(chart: Path, folder: Path) -> Path:
@@ -84,7 +74,7 @@ def test_an_upgrade_from_the_commit_before_restarts_no_run_and_all_of_them_finis
     names = [f"run-{number}" for number in range(RUNS)]
     output = {"name": "mark", "dataStore": {"name": "store", "path": "marks/{run}"}, "archive": "None"}
     runs = [
-        job_run(name, "wait", parameters={"go": address(store, f"go-{index % 2}")}, outputs=[output], resources=LIGHT)
+        job_run(name, "wait", parameters={"go": signed(store, f"go-{index % 2}")}, outputs=[output], resources=LIGHT)
         for index, name in enumerate(names)
     ]
     namespace.apply(*runs)

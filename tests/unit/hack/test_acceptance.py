@@ -89,6 +89,12 @@ def test_after_a_run_each_named_test_has_passed(cases: list[str], failed: list[s
     assert judge([row(E2E)], read_reports([report(*cases)])) == (failed, opened)
 
 
+def test_what_another_provider_skips_is_open_and_a_failure_is_one_anywhere() -> None:
+    local = row(E2E, where="local")
+    assert judge([local], read_reports([report(case(E2E, SKIP))])) == ([], [f"A1: {E2E}: this cluster cannot show it"])
+    assert judge([local], read_reports([report(case(E2E, "<failure/>"))])) == ([f"A1: {E2E}: failure"], [])
+
+
 def test_without_a_report_nothing_is_judged() -> None:
     assert judge([row(E2E)], read_reports([])) == ([], [])
 
