@@ -70,7 +70,7 @@ EVERYTHING: Object = {
 
 
 def resolved(spec: Object, *stores: DataStore, code: Function | None = None, settings: Any = SETTINGS) -> Resolved:
-    found = resolve(run(**spec), code or function(), {s.metadata.name: s for s in stores}, settings)
+    found = resolve(run(**spec), code or function(), {s.metadata.name: s for s in stores}, (), settings)
     assert isinstance(found, Resolved), found
     return found
 

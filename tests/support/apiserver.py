@@ -33,6 +33,7 @@ STARTING = threading.Lock()  # each start takes all cores for seconds
 
 _GROUPS = {
     "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
+    "dataassets": "/apis/millrace.dev/v1alpha1",
     "datastores": "/apis/millrace.dev/v1alpha1",
     "functions": "/apis/millrace.dev/v1alpha1",
     "jobruns": "/apis/millrace.dev/v1alpha1",

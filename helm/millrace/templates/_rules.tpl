@@ -20,8 +20,12 @@
 - apiGroups: [millrace.dev]
   resources: [datastores, functions, jobruns]
   verbs: [get, list, watch]
+# A run's output with `asset` is a new version of it.
+- apiGroups: [millrace.dev]
+  resources: [dataassets]
+  verbs: [create, get, list, watch]
 # What the operator has to say about it.
 - apiGroups: [millrace.dev]
-  resources: [datastores/status, functions/status, jobruns/status]
+  resources: [dataassets/status, datastores/status, functions/status, jobruns/status]
   verbs: [patch]
 {{- end -}}

@@ -47,6 +47,19 @@ def exactly_one(*fields: str) -> dict[str, str]:
     return rule(f"{count} == 1", f"exactly one of {', '.join(fields)} must be set")
 
 
+def immutable(model: type[BaseModel], advice: str, *, but: frozenset[str] = frozenset()) -> list[dict[str, str]]:
+    """The rules that no field of a spec changes, is added or goes; `but` are those that may, `advice` says what to do."""
+    names = [field.alias or name for name, field in model.model_fields.items() if name not in but]
+    return [
+        rule(
+            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+            f"{name} is immutable; {advice}",
+            field=f".{name}",
+        )
+        for name in names
+    ]
+
+
 def validated(*rules: dict[str, str], **extra: Any) -> ConfigDict:
     """Model configuration that carries CEL rules into the schema."""
     return ConfigDict(json_schema_extra={"x-kubernetes-validations": list[Any](rules), **extra})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from millrace.api.base import GROUP, VERSION, Model
+from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
@@ -59,6 +60,21 @@ KINDS = (
             ("Checked", "date", ".status.checked"),
             AGE,
         ),
+    ),
+    Kind(
+        DataAsset,
+        "dataassets",
+        "dasset",
+        (
+            ("Asset", "string", ".spec.asset"),
+            ("Version", "string", ".status.version"),
+            ("Kind", "string", ".spec.type"),
+            ("Ready", "string", _ready("status")),
+            ("Reason", "string", _ready("reason")),
+            ("Run", "string", ".status.producedBy.jobRun"),
+            AGE,
+        ),
+        (("Path", "string", ".spec.path"), ("Bytes", "integer", ".status.bytes")),
     ),
     Kind(
         JobRun,

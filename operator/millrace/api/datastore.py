@@ -16,6 +16,22 @@ Prefix = Annotated[str, Field(max_length=512, pattern=r"^[^/\x00-\x1f]([^\x00-\x
 NO_PARENT_SEGMENTS = "!self.split('/').exists(part, part == '..' || part == '.')"
 
 
+DataPath = Annotated[
+    str,
+    Field(
+        max_length=900,
+        pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(NO_PARENT_SEGMENTS, "path must not have the segments . or .."),
+                # Commit records, and requirements that are installed without asking the index.
+                rule("!self.split('/').exists(part, part == '.millrace')", "path must not have the segment .millrace"),
+            ]
+        },
+    ),
+]
+
+
 class S3(Model):
     """A bucket of an S3 store."""
 

@@ -18,11 +18,12 @@ from millrace.api.base import (
     Quantity,
     Reference,
     exactly_one,
+    immutable,
     opaque_list,
     rule,
     validated,
 )
-from millrace.api.datastore import NO_PARENT_SEGMENTS
+from millrace.api.datastore import DataPath
 from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -33,22 +34,6 @@ Value = Annotated[str, Field(max_length=VALUE_LIMIT, pattern=r"^[^\x00]*$")]  # 
 def _reserved(name: str) -> str:
     names = ", ".join(f"'{variable}'" for variable in RESERVED_VARIABLES)
     return f"{name} in [{names}] || {name}.startsWith('{RESERVED_PREFIX}')"
-
-
-DataPath = Annotated[
-    str,
-    Field(
-        max_length=900,
-        pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$",
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(NO_PARENT_SEGMENTS, "path must not have the segments . or .."),
-                # Commit records, and requirements that are installed without asking the index.
-                rule("!self.split('/').exists(part, part == '.millrace')", "path must not have the segment .millrace"),
-            ]
-        },
-    ),
-]
 
 
 class Phase(StrEnum):
@@ -69,6 +54,10 @@ class Phase(StrEnum):
         return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
 
+# Its forms are those of domain/references.py; what is none of them is refused there with its reason.
+AssetReference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x20]+$")]
+
+
 class DataStorePath(Model):
     """A place in a DataStore."""
 
@@ -80,13 +69,16 @@ class Input(Model):
     """One input of a run."""
 
     model_config = validated(
-        exactly_one("dataStore"),
+        exactly_one("asset", "dataStore"),
         rule("!has(self.glob) || !has(self.type) || self.type != 'uri_file'", "glob goes with type uri_folder only"),
     )
 
     name: Label
+    asset: AssetReference | None = Field(
+        None, description="NAME, NAME@latest or NAME:VERSION; the latest version is the one when the run is admitted."
+    )
     data_store: DataStorePath | None = None
-    type: Literal["uri_folder", "uri_file"] | None = Field(None, description="uri_folder if absent.")
+    type: Literal["uri_folder", "uri_file"] | None = Field(None, description="The asset's type, else uri_folder, if absent.")
     stage: Literal["Auto", "Download", "Never"] | None = Field(
         None,
         description="Auto, the default: what is in the namespace's default store is downloaded, "
@@ -110,7 +102,7 @@ class Output(Model):
     )
 
     name: Label
-    asset: Label | None = Field(None, description="Zipped and uploaded to the namespace's default store.")
+    asset: Label | None = Field(None, description="A new version of this asset, in the namespace's default store.")
     data_store: DataStorePath | None = Field(None, description="Uploaded below this path of a store.")
     href: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None, description="The script uploads by itself; this is only announced in the payload."
@@ -226,33 +218,24 @@ class JobRunSpec(Model):
     cancel: bool = Field(False, description="Ends the run. It cannot be taken back.")
 
 
-def _immutability() -> list[dict[str, str]]:
-    names = [field.alias or name for name, field in JobRunSpec.model_fields.items() if name not in MUTABLE]
-    rules = [
-        rule(
-            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
-            f"{name} is immutable; a JobRun runs once: create a new one instead",
-            field=f".{name}",
-        )
-        for name in names
-    ]
-    return [
-        *rules,
+JobRunSpec.model_config.update(
+    validated(
+        *immutable(JobRunSpec, "a JobRun runs once: create a new one instead", but=frozenset(MUTABLE)),
         rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
             "cancel cannot be taken back; create a new JobRun instead",
             field=".cancel",
         ),
-    ]
-
-
-JobRunSpec.model_config.update(validated(*_immutability()))
+    )
+)
 
 
 class InputStatus(Model):
     """What was staged."""
 
     name: str
+    asset: str | None = None
+    version: str | None = None
     bytes: int | None = None
     files: int | None = None
     sha256: str | None = None
@@ -265,6 +248,7 @@ class OutputStatus(Model):
 
     name: str
     asset: str | None = None
+    version: str | None = None
     uri: str | None = None
     bytes: int | None = None
     files: int | None = None

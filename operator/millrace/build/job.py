@@ -12,6 +12,7 @@ from millrace.build import pod
 from millrace.build.payload import payload
 from millrace.build.plan import for_attempt, store_entry
 from millrace.domain.labels import (
+    ASSETS,
     ATTEMPT,
     CHARGED,
     COMPONENT,
@@ -98,6 +99,8 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     about = {REVISION: resolved.revision}
     if resolved.profile:
         about[PROFILE] = pod.compact(resolved.profile)
+    if resolved.assets:
+        about[ASSETS] = pod.compact(resolved.assets)
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
     if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
         raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")
@@ -132,7 +135,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
-    about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in (REVISION, PROFILE)}
+    about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in (ASSETS, REVISION, PROFILE)}
     for container in spec["containers"]:
         for variable in container.get("env", []):
             if variable["name"] == "MILLRACE_ATTEMPT":

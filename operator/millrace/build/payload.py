@@ -25,12 +25,11 @@ def _location(store: DataStore, path: str) -> dict[str, Any]:
 
 def reference(found: ResolvedInput) -> dict[str, Any]:
     """The reference of an input, as in scoring.input_data_references."""
-    assert found.input.data_store is not None
     return {
         "id": found.input.name,
         "type": "data_asset" if found.staged else "connection_asset",
         "connection": _connection(found.store),
-        "location": _location(found.store, found.input.data_store.path),
+        "location": _location(found.store, found.path),
     }
 
 

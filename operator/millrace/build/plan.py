@@ -45,12 +45,11 @@ def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[
     name = found.input.name
     if not found.staged:
         return {"name": name, "type": found.type, "stage": False, "reference": reference(found)}
-    assert found.input.data_store is not None
     return {
         "name": name,
         "type": found.type,
         "store": index[found.store.metadata.name],
-        "key": found.input.data_store.path.strip("/"),
+        "key": found.path.strip("/"),
         "path": IN_DIR if alone else f"{IN_DIR}/{name}",
         "glob": found.input.glob,
         "optional": bool(found.input.optional),

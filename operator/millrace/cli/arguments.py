@@ -44,6 +44,7 @@ def _label(option: str, text: str, name: str) -> str:
 
 
 def _place(option: str, text: str, value: str) -> Object:
+    """A place in a store as `dataStore`; an input may be a version of an asset, too."""
     try:
         found = parse(value)
     except ReferenceRejected as error:
@@ -51,9 +52,13 @@ def _place(option: str, text: str, value: str) -> Object:
             raise Refused(f"{option} {text}: {error}") from None
         _no_place(option, text, value)
     if isinstance(found, StoreReference):
-        return {"name": found.store, "path": found.path}
+        return {"dataStore": {"name": found.store, "path": found.path}}
+    if isinstance(found, AssetReference) and option == "--input":
+        return {"asset": value}
     if isinstance(found, AssetReference):
-        raise Refused(f"{option} {text}: data assets are not taken here yet", f"name the place in a store: {PLACE}")
+        raise Refused(
+            f"{option} {text}: a run makes the next version by itself", f"name the asset alone: {option} {found.asset}"
+        )
     hint = f"make a DataStore for it (kubectl explain datastore.spec.s3) and name it as {PLACE}"
     raise Refused(f"{option} {text}: an address is not taken here yet", hint)
 
@@ -70,12 +75,12 @@ def _no_place(option: str, text: str, value: str) -> NoReturn:
 
 
 def input_entry(text: str) -> Object:
-    """--input NAME[:TYPE]=STORE/paths/PATH. Always staged: who names it here wants its files."""
+    """--input NAME[:TYPE]=STORE/paths/PATH or =ASSET@latest. Always staged: who names it here wants its files."""
     left, value = _split("--input", text, f"NAME={PLACE}")
     name, typed, kind = left.partition(":")
     if typed and kind not in _TYPES:
         raise Refused(f"--input {text}: the type {kind!r} is none of {', '.join(_TYPES)}")
-    entry: Object = {"name": _label("--input", text, name), "dataStore": _place("--input", text, value)}
+    entry: Object = {"name": _label("--input", text, name), **_place("--input", text, value)}
     return {**entry, **({"type": kind} if typed else {}), "stage": "Download"}
 
 
@@ -83,7 +88,7 @@ def output_entry(text: str) -> Object:
     """--output NAME=STORE/paths/PATH, or NAME for an asset in the namespace's default store."""
     name, found, value = text.partition("=")
     _label("--output", text, name)
-    return {"name": name, "dataStore": _place("--output", text, value)} if found else {"name": name, "asset": name}
+    return {"name": name, **_place("--output", text, value)} if found else {"name": name, "asset": name}
 
 
 def parameter(text: str) -> tuple[str, Any]:

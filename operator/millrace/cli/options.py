@@ -35,7 +35,11 @@ Follow = Annotated[bool, _option("--follow/--no-follow", text="Follow the run, o
 Force = Annotated[bool, _option("--force-conflicts", text="Take over fields that another field manager set.")]
 Inputs = Annotated[
     list[str] | None,
-    _of_script("--input", value=f"NAME={PLACE}", text="Data to stage; with --local also a file or folder, NAME=./csvs."),
+    _of_script(
+        "--input",
+        value=f"NAME={PLACE}",
+        text="Data to stage; also a version of an asset, NAME=ASSET@latest; with --local a file or folder, NAME=./csvs.",
+    ),
 ]
 Outputs = Annotated[
     list[str] | None,

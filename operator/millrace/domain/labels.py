@@ -13,6 +13,7 @@ DATASTORE = f"{GROUP}/datastore"
 
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
+ASSETS = f"{GROUP}/assets"  # annotation of a run's Job: versions that it reads and the store of those that it makes, JSON
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged
 BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities

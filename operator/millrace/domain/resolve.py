@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from millrace.api.base import seconds
+from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import Input, JobRun, Output
+from millrace.domain.assets import find_version
 from millrace.domain.conditions import find
 from millrace.domain.names import revision_name
+from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
 from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
 
-class Obstacle(NamedTuple):
-    """Why a run cannot start. `heals`: without a change of the run; `known`: false while we have not looked yet."""
-
-    reason: str
-    message: str
-    heals: bool = True
-    known: bool = True
-
-
 @dataclass(frozen=True)
 class ResolvedInput:
-    """An input, its store, and whether it is staged."""
+    """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named."""
 
     input: Input
     store: DataStore
+    path: str
     staged: bool
+    asset: DataAsset | None = None
 
     @property
     def type(self) -> str:
         """uri_folder or uri_file."""
-        return self.input.type or "uri_folder"
+        of_asset = "uri_file" if self.asset and self.asset.spec.type == "uri_file" else "uri_folder"
+        return self.input.type or of_asset
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,18 @@ class Resolved:
         """What the status says of the run's profile."""
         spec = self.run.spec
         return {"name": spec.profile, "resources": spec.resources} if spec.profile else None
+
+    @property
+    def assets(self) -> dict[str, Any] | None:
+        """The versions that the run reads, and the store of those that it makes."""
+        read = [
+            {"name": found.input.name, "asset": found.asset.asset, "version": found.asset.version}
+            for found in self.inputs
+            if found.asset
+        ]
+        made = next((found.store.metadata.name for found in self.outputs if found.output.asset), None)
+        about = {"inputs": read, "store": made}
+        return {key: value for key, value in about.items() if value} or None
 
     @property
     def data_stores(self) -> tuple[DataStore, ...]:
@@ -159,7 +168,7 @@ def substitute(path: str, run: JobRun) -> str:
     )
 
 
-def _output_key(output: Output, run: JobRun) -> str:
+def output_key(output: Output, run: JobRun) -> str:
     """PATH/OUTPUT.zip, or assets/ASSET/UID/OUTPUT.zip; a folder where nothing is zipped."""
     if output.data_store is not None:
         folder = substitute(output.data_store.path, run).strip("/")
@@ -186,9 +195,13 @@ def _cache_store(function: Function, default: DataStore | None, stores: Mapping[
 
 
 def resolve(
-    run: JobRun, function: Function | None, stores: Mapping[str, DataStore], settings: Settings
+    run: JobRun,
+    function: Function | None,
+    stores: Mapping[str, DataStore],
+    assets: Sequence[DataAsset],
+    settings: Settings,
 ) -> Resolved | Obstacle:
-    """Decides what is run; `stores` are those of the run's namespace by name. The first obstacle found is returned."""
+    """Decides what is run; stores (by name) and assets are those of its namespace. The first obstacle found is returned."""
     if function is None:
         return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function_ref.name} does not exist in this namespace")
     if obstacle := check_function(function, settings):
@@ -215,14 +228,20 @@ def resolve(
             "an output with asset goes to the namespace's default store; give one DataStore the annotation "
             'millrace.dev/is-default: "true"',
         )
-    named = [i.data_store.name for i in run.spec.inputs if i.data_store]
+    inputs = []
+    for found in run.spec.inputs:
+        place = _place(found, run, assets, default)
+        if isinstance(place, Obstacle):
+            return place
+        inputs.append(place)
+    named = [place.store for place in inputs]
     named += [o.data_store.name for o in run.spec.outputs if o.data_store]
     named += [default.metadata.name] if default and needs_default else []
     for name in dict.fromkeys(named):
         if obstacle := _check_store(name, stores):
             return obstacle
     outputs = tuple(
-        ResolvedOutput(o, stores[o.data_store.name] if o.data_store else default, _output_key(o, run))  # type: ignore[arg-type]
+        ResolvedOutput(o, stores[o.data_store.name] if o.data_store else default, output_key(o, run))  # type: ignore[arg-type]
         for o in run.spec.outputs
         if not o.href
     )
@@ -241,14 +260,32 @@ def resolve(
         image_is_ours=own_image is None,
         python_version=version,
         inputs=tuple(
-            ResolvedInput(i, stores[i.data_store.name], _staged(i, stores[i.data_store.name], default))
-            for i in run.spec.inputs
-            if i.data_store
+            ResolvedInput(i, stores[place.store], place.path, _staged(i, stores[place.store], default), place.asset)
+            for i, place in zip(run.spec.inputs, inputs, strict=True)
         ),
         outputs=outputs,
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
     )
+
+
+class _Place(NamedTuple):
+    store: str
+    path: str
+    asset: DataAsset | None = None
+
+
+def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: DataStore | None) -> _Place | Obstacle:
+    if found.data_store:
+        return _Place(found.data_store.name, found.data_store.path)
+    version = find_version(found, run, assets)
+    if isinstance(version, Obstacle):
+        return version
+    store = version.spec.data_store or (default.metadata.name if default else None)
+    if store is None:
+        name = version.metadata.name
+        return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, f"DataAsset {name} is in the default store, and there is none")
+    return _Place(store, version.spec.path, version)
 
 
 def _staged(found: Input, store: DataStore, default: DataStore | None) -> bool:

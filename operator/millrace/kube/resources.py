@@ -10,6 +10,7 @@ OURS = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
 
 FUNCTION = Resource("Function", API_VERSION, "functions")
 DATASTORE = Resource("DataStore", API_VERSION, "datastores")
+DATAASSET = Resource("DataAsset", API_VERSION, "dataassets")
 JOBRUN = Resource("JobRun", API_VERSION, "jobruns")
 JOB = Resource("Job", "batch/v1", "jobs", OURS)
 POD = Resource("Pod", "v1", "pods", OURS)
@@ -18,5 +19,5 @@ EVENT = Resource("Event", "v1", "events")
 LEASE = Resource("Lease", "coordination.k8s.io/v1", "leases")
 
 # Causes before effects: a run that is read finds its Jobs.
-WATCHED = (CONFIG_MAP, POD, JOB, DATASTORE, FUNCTION, JOBRUN)
+WATCHED = (CONFIG_MAP, POD, JOB, DATASTORE, DATAASSET, FUNCTION, JOBRUN)
 BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}

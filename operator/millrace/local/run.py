@@ -21,8 +21,9 @@ from millrace.api.jobrun import JobRun, JobRunStatus, Phase, Times
 from millrace.build.job import TooLarge, probe_job, run_job
 from millrace.build.revision import revision
 from millrace.domain.attempts import Failure, may_retry
+from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolve import Obstacle, Resolved, resolve
+from millrace.domain.resolve import Resolved, resolve
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
 from millrace.local.catalog import Catalog, Key
 from millrace.local.pod import ConfigError, Pod, Sources
@@ -146,7 +147,7 @@ class LocalRun:
             index_url=os.environ.get("UV_DEFAULT_INDEX"),
             profiles={profile: Profile()} if profile else {},
         )
-        found = resolve(self._run, function, self._catalog.stores_of(meta.namespace), self._settings)
+        found = resolve(self._run, function, self._catalog.stores_of(meta.namespace), (), self._settings)
         if isinstance(found, Obstacle) and found.reason in {Reason.DATA_STORE_NOT_FOUND, Reason.DEFAULT_STORE_NOT_FOUND}:
             return found._replace(message=f"{found.message}; here --store NAME=DIR takes a folder for it")
         return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ATTEMPT, CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
+from millrace.domain.labels import ASSETS, ATTEMPT, CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class JobFacts:
     revision: str | None = None
     charged: int = 0  # attempts before this one that used up a retry
     profile: Mapping[str, Any] | None = None  # what the status says of it
+    assets: Mapping[str, Any] | None = None  # the versions that are read, the store of those that are made
     stage_image: str | None = None  # of a probe
 
     @property
@@ -61,6 +62,7 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         ended=(reason, message) if note else None,
         revision=annotations.get(REVISION),
         charged=int(annotations.get(CHARGED, "0")),
+        assets=json.loads(annotations.get(ASSETS, "null")),
         profile=json.loads(annotations.get(PROFILE, "null")),
         stage_image=annotations.get(STAGE_IMAGE),
     )

@@ -44,10 +44,14 @@ def inputs_of(pod: PodFacts) -> list[dict[str, Any]]:
     return _entries(pod.container(p.STAGE).report().get("inputs"))
 
 
-def outputs_of(pod: PodFacts, assets: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What collect reports as published; `assets` maps outputs to their assets."""
-    entries = _entries(pod.container(p.COLLECT).report().get("outputs"))
-    return [{**entry, "asset": assets[entry["name"]]} if entry["name"] in assets else entry for entry in entries]
+def outputs_of(pod: PodFacts, assets: Mapping[str, str], versions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What collect reports as published; `assets` maps outputs to their assets, `versions` to the versions made."""
+    about = {name: {"asset": asset} for name, asset in assets.items()}
+    for name, version in versions.items():
+        about[name]["version"] = version
+    return [
+        {**entry, **about.get(entry["name"], {})} for entry in _entries(pod.container(p.COLLECT).report().get("outputs"))
+    ]
 
 
 def logs_of(pod: PodFacts) -> str | None:

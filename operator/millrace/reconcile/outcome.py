@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ class Outcome:
     failure: Failure | None = None
     pod: PodFacts | None = None
     job: JobFacts | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)  # those of the assets that it made, by output
 
 
 def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime) -> tuple[Action, ...]:
@@ -57,12 +58,30 @@ def note(run: JobRun, phase: Phase, reason: str, message: str, now: datetime) ->
     return _write(run, [mark], {"phase": phase.value, "reason": reason}, now)
 
 
+def assets_of(run: JobRun) -> dict[str, str]:
+    """The assets that the run makes, by output."""
+    return {output.name: output.asset for output in run.spec.outputs if output.asset}
+
+
 def _identity(run: JobRun, job: JobFacts) -> dict[str, Any]:
     """What the status says of a Job; told again where the write after its POST did not go through."""
     if run.status.job_name == job.name:
         return {}
-    found = {"attempt": job.attempt, "jobName": job.name, "functionRevision": job.revision, "profile": job.profile}
+    found = {
+        "attempt": job.attempt,
+        "jobName": job.name,
+        "functionRevision": job.revision,
+        "profile": job.profile,
+    }
     return {key: value for key, value in found.items() if value}
+
+
+def _inputs(run: JobRun, assets: Mapping[str, Any] | None, pod: PodFacts | None) -> list[dict[str, Any]]:
+    """The inputs: the versions that were named, and what stage reports."""
+    found = {entry.name: entry.dump() for entry in run.status.inputs}
+    for entry in [*((assets or {}).get("inputs") or []), *(inputs_of(pod) if pod else [])]:
+        found[entry["name"]] = {**found.get(entry["name"], {}), **entry}
+    return list(found.values())
 
 
 def progress(
@@ -76,6 +95,7 @@ def progress(
     job_name: str | None = None,
     revision: str | None = None,
     profile: Mapping[str, Any] | None = None,
+    assets: Mapping[str, Any] | None = None,
     pod: PodFacts | None = None,
 ) -> tuple[Action, ...]:
     """The run goes on."""
@@ -98,7 +118,7 @@ def progress(
         # Each attempt has its own times; a merge patch removes what is null.
         times = {key: value if key == "admitted" else None for key, value in times.items()}
     status["times"] = {**times, **(times_of(pod) if pod else {})}
-    if pod and (inputs := inputs_of(pod)):
+    if inputs := _inputs(run, assets, pod):
         status["inputs"] = inputs
     return _write(run, marks, status, now)
 
@@ -139,10 +159,9 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         }
         status["failure"] = {key: value for key, value in status["failure"].items() if value is not None}
     if pod:
-        assets = {output.name: output.asset for output in run.spec.outputs if output.asset}
         found = {
-            "inputs": inputs_of(pod),
-            "outputs": outputs_of(pod, assets),
+            "inputs": _inputs(run, outcome.job.assets if outcome.job else None, pod),
+            "outputs": outputs_of(pod, assets_of(run), outcome.versions),
             "warnings": warnings_of(pod),
             "logs": logs_of(pod),
         }

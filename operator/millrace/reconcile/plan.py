@@ -20,6 +20,13 @@ class Create:
 
 
 @dataclass(frozen=True)
+class CreateAsset:
+    """POST a DataAsset, which nobody owns. Where its name is taken, what is there is read, and the next one is another."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
 class CreateNextAttempt:
     """POST the Job of a further attempt, made from the previous attempt's Job; `charged` of those before it were."""
 
@@ -102,7 +109,7 @@ class LookForEvents:
     owner: str
 
 
-Action = Create | CreateNextAttempt | Apply | EndJob | Delete | PatchStatus | Emit | LookForJob | LookForEvents
+Action = Create | CreateAsset | CreateNextAttempt | Apply | EndJob | Delete | PatchStatus | Emit | LookForJob | LookForEvents
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolve import Obstacle
 from millrace.reconcile.plan import Learned
 
 REFUSED_SECONDS = 10  # between two POSTs that are refused

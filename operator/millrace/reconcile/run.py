@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from millrace.api.base import delta
+from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun, Phase
@@ -19,14 +20,16 @@ from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.clock import parse, render
 from millrace.domain.conditions import find
 from millrace.domain.names import job_name
+from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolve import Obstacle, Resolved, resolve
+from millrace.domain.resolve import Resolved, resolve
 from millrace.domain.settings import Settings
 from millrace.observe.failure import backstop, of_job, of_pod
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, note, progress, wait
+from millrace.reconcile.assets import produce
+from millrace.reconcile.outcome import Outcome, assets_of, finish, note, progress, wait
 from millrace.reconcile.plan import (
     NOTHING,
     Action,
@@ -54,6 +57,7 @@ class RunSnapshot:
     run: JobRun
     function: Function | None
     stores: Mapping[str, DataStore]
+    assets: tuple[DataAsset, ...]
     jobs: tuple[JobFacts, ...]
     pods: Mapping[str, PodFacts]  # by UID of the Job
     orphans: tuple[PodFacts, ...]  # pods of the run whose Job is gone; looked for only where the run's Job is not there
@@ -87,7 +91,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
     run = s.run
     if run.spec.cancel:
         return finish(s.run, Outcome(Phase.CANCELLED, Failure(Reason.CANCELLED, "cancelled before it was started")), s.now)
-    found = resolve(run, s.function, s.stores, s.settings)
+    found = resolve(run, s.function, s.stores, s.assets, s.settings)
     if isinstance(found, Resolved):
         found = refusal(s.learned, s.now) or found
     if isinstance(found, Obstacle):
@@ -111,6 +115,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
         job_name=job["metadata"]["name"],
         revision=found.revision,
         profile=found.profile,
+        assets=found.assets,
     )
     return Plan((*actions, Create(job), *started), again=waiting.NO_POD_SECONDS)
 
@@ -142,7 +147,7 @@ def _job_gone(s: RunSnapshot, jobs: list[JobFacts], known: str) -> Plan:
     """Somebody has deleted the run's Job. Its pod may have minutes of grace; attempts never overlap."""
     pod = max(s.orphans, key=lambda found: (found.created, found.name), default=None)
     if pod and pod.phase == "Succeeded":
-        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod), s.now)
+        return _succeed(s, pod, None)
     message = f"the Job {known} was deleted"
     if any(not found.over and not waiting.is_lost(found, s.now) for found in s.orphans):
         phase = s.run.status.phase or Phase.PENDING
@@ -156,12 +161,12 @@ def _follow(s: RunSnapshot, jobs: list[JobFacts]) -> Plan:
     job = jobs[-1]
     pod = s.pods.get(job.uid)
     if pod and pod.phase == "Succeeded":
-        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job), s.now)
+        return _succeed(s, pod, job)
     if job.complete:
         # What was published stands in the pod, and our sight of pods may be behind that of Jobs.
         if job.finished and s.now < parse(job.finished) + timedelta(seconds=waiting.LOST_SECONDS):
             return Plan(again=LOOK_SECONDS)
-        return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job), s.now)
+        return _succeed(s, pod, job)
     meta = s.run.metadata
     if s.run.spec.cancel and not job.ended and not job.over and not (pod and pod.over):
         end = EndJob(meta.namespace, job.name, job.uid, Reason.CANCELLED, "spec.cancel was set")
@@ -176,6 +181,17 @@ def _follow(s: RunSnapshot, jobs: list[JobFacts]) -> Plan:
     return _after_failure(s, jobs, failure, pod)
 
 
+def _succeed(s: RunSnapshot, pod: PodFacts | None, job: JobFacts | None) -> Plan:
+    """Its outputs can be read; those that are assets get their versions first."""
+    made: Mapping[str, str] = {}
+    if pod and job and assets_of(s.run):
+        found = produce(s.run, pod, job, s.assets, s.now)
+        if not isinstance(found, dict):
+            return Plan((found,), again=0)
+        made = found
+    return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job, versions=made), s.now)
+
+
 def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
     """The Job was made, but the write that should say so did not go through."""
     return progress(
@@ -188,6 +204,7 @@ def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
         job_name=job.name,
         revision=job.revision,
         profile=job.profile,
+        assets=job.assets,
     )
 
 

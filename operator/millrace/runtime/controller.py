@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from millrace.domain.settings import Settings
 from millrace.kube.api import Api, ApiError, NotLeader
 from millrace.kube.resources import WATCHED
+from millrace.reconcile.dataasset import reconcile_dataasset
 from millrace.reconcile.datastore import reconcile_datastore
 from millrace.reconcile.function import reconcile_function
 from millrace.reconcile.plan import NOTHING, Learned, PatchStatus, Plan
@@ -25,8 +26,8 @@ log = structlog.get_logger()
 WORKERS = 16
 TIDY_SECONDS = 60  # until a Function is looked at after a run of it has ended
 AWAY_SECONDS = 0.5  # between two looks at an API server that is away
-OWN_KINDS = {"Function", "DataStore", "JobRun"}
-SHARED_KINDS = {"Function", "DataStore"}  # runs wait for them
+OWN_KINDS = {"Function", "DataStore", "DataAsset", "JobRun"}
+SHARED_KINDS = {"Function", "DataStore", "DataAsset"}  # runs wait for them
 
 
 class Controller:
@@ -62,7 +63,7 @@ class Controller:
         if kind in OWN_KINDS:
             self.queue.add(Key(kind, meta["namespace"], meta["name"]))
         if kind in SHARED_KINDS:
-            self._enqueue_runs(meta["namespace"])
+            self._enqueue_waiting(meta["namespace"])
         if owner := controller_uid(obj):
             self._enqueue_owner(owner)
 
@@ -75,8 +76,11 @@ class Controller:
         elif (job := self.store.get(key)) and (owner := controller_uid(job)):
             self._enqueue_owner(owner)
 
-    def _enqueue_runs(self, namespace: str) -> None:
-        """A Function or a DataStore changed: runs that wait for it may go on."""
+    def _enqueue_waiting(self, namespace: str) -> None:
+        """A Function, a DataStore or a DataAsset changed: what waits for it may go on."""
+        for asset in self.store.within("DataAsset", namespace):
+            if not _is_ready(asset):
+                self.queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
         for run in self.store.within("JobRun", namespace):
             if not is_terminal(run):
                 self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_blocked(run))
@@ -177,7 +181,7 @@ class Controller:
                 break
         if key.kind in SHARED_KINDS and any(isinstance(action, PatchStatus) for action in plan.actions):
             # The answer to our write is in the store already, so its watch event will say nothing new.
-            self._enqueue_runs(key.namespace)
+            self._enqueue_waiting(key.namespace)
         if _count_finished(plan):
             self._may_tidy(key)
         if plan.again is not None:
@@ -200,6 +204,9 @@ class Controller:
             case "Function":
                 function = snapshots.function_snapshot(self.store, key, self.settings, now)
                 return reconcile_function(function) if function else NOTHING
+            case "DataAsset":
+                asset = snapshots.dataasset_snapshot(self.store, key, now)
+                return reconcile_dataasset(asset) if asset else NOTHING
             case _:
                 datastore = snapshots.datastore_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_datastore(datastore) if datastore else NOTHING
@@ -207,6 +214,11 @@ class Controller:
 
 def _is_blocked(run: Object) -> bool:
     return bool(run["status"].get("phase") == "Blocked")
+
+
+def _is_ready(obj: Object) -> bool:
+    conditions = obj["status"].get("conditions") or []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _count_finished(plan: Plan) -> bool:

@@ -20,6 +20,7 @@ from millrace.reconcile.plan import (
     Action,
     Apply,
     Create,
+    CreateAsset,
     CreateNextAttempt,
     Delete,
     Emit,
@@ -124,6 +125,20 @@ class Executor:
             raise Stale(f"Job {action.previous} is gone")
         return await self._post(next_job(previous, action.run, action.attempt, action.charged))
 
+    async def _create_asset(self, action: CreateAsset) -> bool:
+        """Another decision follows in any case: what is made is told of its run next."""
+        kind, meta = action.manifest["kind"], action.manifest["metadata"]
+        try:
+            found: dict[str, Any] | None = await self._api.create(BY_KIND[kind], action.manifest)
+            API_WRITES.labels("create", kind).inc()
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            found = await self._api.get(BY_KIND[kind], meta["namespace"], meta["name"])
+        if found is not None:
+            self._store.put(kind, found)
+        return True
+
     async def _apply(self, action: Apply) -> bool:
         kind = action.manifest["kind"]
         self._store.put(kind, await self._api.apply(BY_KIND[kind], action.manifest))
@@ -221,6 +236,7 @@ class Executor:
 
     _handlers: dict[type[Action], Callable[[Executor, Any], Awaitable[bool]]] = {
         Create: _create,
+        CreateAsset: _create_asset,
         CreateNextAttempt: _next,
         Apply: _apply,
         EndJob: _end,

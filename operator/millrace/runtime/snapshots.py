@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
@@ -15,11 +18,14 @@ from millrace.domain.names import label_value, probe_name
 from millrace.domain.settings import Settings
 from millrace.observe.job import JobFacts, read_job
 from millrace.observe.pod import PodFacts, read_pod
+from millrace.reconcile.dataasset import DataAssetSnapshot
 from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.run import RunSnapshot
-from millrace.runtime.store import Key, Object, Store, controller_uid, is_terminal
+from millrace.runtime.store import Key, Store, controller_uid, is_terminal
+
+Found = TypeVar("Found", DataAsset, DataStore)
 
 
 def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
@@ -27,12 +33,17 @@ def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
     return max(pods, key=lambda pod: (pod.created, pod.name), default=None)
 
 
-def _datastore(obj: Object) -> DataStore | None:
-    """A DataStore; None for one that was stored before its schema was narrowed: it stops only the runs that name it."""
-    try:
-        return DataStore.model_validate(obj)
-    except ValidationError:
-        return None
+def _valid(store: Store, model: type[Found], namespace: str) -> list[Found]:
+    """The objects of a kind; without those that were stored before the schema was narrowed: they stop who names them."""
+    found = []
+    for obj in store.within(model.__name__, namespace):
+        with contextlib.suppress(ValidationError):
+            found.append(model.model_validate(obj))
+    return found
+
+
+def _stores(store: Store, namespace: str) -> dict[str, DataStore]:
+    return {found.metadata.name: found for found in _valid(store, DataStore, namespace)}
 
 
 def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[PodFacts, ...]:
@@ -45,6 +56,10 @@ def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[Pod
     return tuple(read_pod(pod) for pod in mine if controller_uid(pod) not in known)
 
 
+def _names_assets(run: JobRun) -> bool:
+    return any(entry.asset for entry in run.spec.inputs) or any(entry.asset for entry in run.spec.outputs)
+
+
 def run_snapshot(
     store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
 ) -> RunSnapshot | None:
@@ -54,14 +69,14 @@ def run_snapshot(
         return None
     run = JobRun.model_validate(found)
     function = store.get(Key("Function", key.namespace, run.spec.function_ref.name))
-    stores = [datastore for obj in store.within("DataStore", key.namespace) if (datastore := _datastore(obj))]
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
     bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
     return RunSnapshot(
         run=run,
         function=Function.model_validate(function) if function else None,
-        stores={found.metadata.name: found for found in stores},
+        stores=_stores(store, key.namespace),
+        assets=tuple(_valid(store, DataAsset, key.namespace)) if _names_assets(run) else (),
         jobs=jobs,
         pods={uid: pod for uid, pod in pods.items() if pod},
         orphans=_orphans(store, run, jobs),
@@ -92,6 +107,15 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
     }
     in_use |= {job.revision or "" for job in map(read_job, store.within("Job", key.namespace)) if not job.over}
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
+
+
+def dataasset_snapshot(store: Store, key: Key, now: datetime) -> DataAssetSnapshot | None:
+    """Snapshot of a DataAsset; None where it is gone."""
+    found = store.get(key)
+    if found is None:
+        return None
+    assets = tuple(_valid(store, DataAsset, key.namespace))
+    return DataAssetSnapshot(DataAsset.model_validate(found), assets, _stores(store, key.namespace), now)
 
 
 def datastore_snapshot(

@@ -110,6 +110,18 @@ def succeed(rig: Rig, job: str) -> None:
     Pod(rig, job).scheduled().running().write().ended().over().write()
 
 
+def answer_probe(rig: Rig, store: str) -> None:
+    """The probe of a DataStore finds it well."""
+    Pod(rig, f"{store}-probe-1").scheduled().running("probe").write().ended("probe").over().write()
+
+
+def publish(rig: Rig, job: str, *outputs: str) -> None:
+    """The pod of a run with outputs goes through its life."""
+    report = {"outputs": [{"name": name, "uri": f"s3://b/{name}", "bytes": 1, "files": 1} for name in outputs]}
+    pod = Pod(rig, job).scheduled().running("main").running("collect").write()
+    pod.ended("main").ended("collect", report=report).over().write()
+
+
 def fail(rig: Rig, job: str, code: int = 1) -> None:
     """The same, with an error of user code."""
     Pod(rig, job).scheduled().running().write().ended(code=code).over("Failed").write()

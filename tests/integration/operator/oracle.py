@@ -17,6 +17,7 @@ OVER = {"Succeeded": "Complete", "Failed": "Failed", "Cancelled": "Failed"}  # p
 # All that the operator may write. There is no rule for Secrets, and none for a spec.
 WRITES = {
     ("create", "configmaps"),
+    ("create", "dataassets"),
     ("create", "events"),
     ("create", "jobs"),
     ("create", "leases"),
@@ -24,6 +25,7 @@ WRITES = {
     ("delete", "configmaps"),
     ("delete", "jobs"),
     ("patch", "configmaps"),
+    ("patch", "dataassets/status"),
     ("patch", "datastores/status"),
     ("patch", "functions/status"),
     ("patch", "jobruns/status"),

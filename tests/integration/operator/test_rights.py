@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from integration.operator.kubelet import Pod
+from integration.operator.kubelet import Pod, answer_probe, publish
 from integration.operator.rig import operator, patiently, rendered
 from support import proxy
 from support.apiserver import ApiServer
@@ -33,7 +33,7 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         for resource in ("configmaps", "jobs"):
             rig.proxy.rule(proxy.drop_response(), "POST", rf"/{resource}\?")
         # A status that has changed meanwhile is read again.
-        for resource in ("datastores", "functions", "jobruns"):
+        for resource in ("dataassets", "datastores", "functions", "jobruns"):
             rig.proxy.rule(proxy.answer(409, "Conflict"), "PATCH", rf"/{resource}/.*/status")
         rig.function(requirements=["x"])
         rig.api.create("datastores", rig.placed(data_store("store", "bucket")))
@@ -43,7 +43,14 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         gate.set()
         rig.api.merge("jobruns", rig.namespace, "one", {"spec": {"cancel": True}})
         rig.phase("one", "Cancelled")
+        answer_probe(rig, "store")
+        rig.run("makes", outputs=[{"name": "out", "asset": "scores"}], logs="None")
+        publish(rig, "makes", "out")
+        rig.phase("makes", "Succeeded")
+        before = rig.api.get("functions", rig.namespace, "f")["status"]["revision"]
         rig.api.merge("functions", rig.namespace, "f", {"spec": {"source": {"inline": "def main(): print()"}}})
+        revised = lambda: rig.api.get("functions", rig.namespace, "f")["status"]["revision"] != before  # noqa: E731
+        patiently("the new revision", revised)
         # A Job that gets no pod: Pod Security refuses it.
         rig.run("two", volumes=[HOST])
         rig.phase("two", "Blocked")

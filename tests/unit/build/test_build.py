@@ -37,7 +37,7 @@ RUNS: dict[str, tuple[Object, Object]] = {
 
 
 def resolved(spec: Object, code: Object | None = None) -> Resolved:
-    found = resolve(run(**spec), function(**(code or {})), {"lake": LAKE}, SETTINGS)
+    found = resolve(run(**spec), function(**(code or {})), {"lake": LAKE}, (), SETTINGS)
     assert isinstance(found, Resolved), found
     return found
 
@@ -103,7 +103,7 @@ def test_the_store_that_only_keeps_requirements_is_stages_alone_and_holds_up_no_
     other = store("other", default=False, credentials={"secretRef": {"name": "other-keys"}})
     output = {**OUTPUT, "dataStore": {"name": "other", "path": "out"}}
     found = resolve(
-        run(outputs=[output], logs="None"), function(requirements=["x"]), {"safe": safe, "other": other}, SETTINGS
+        run(outputs=[output], logs="None"), function(requirements=["x"]), {"safe": safe, "other": other}, (), SETTINGS
     )
     assert isinstance(found, Resolved)
     manifest = run_job(found, SETTINGS, 1)

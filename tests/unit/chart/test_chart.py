@@ -13,7 +13,7 @@ REPO = Path(__file__).resolve().parents[3]
 CHART = REPO / "helm" / "millrace"
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
-KINDS = ("datastore", "function", "jobrun")
+KINDS = ("dataasset", "datastore", "function", "jobrun")
 
 # The whole of what the operator may do. A line more is a decision.
 RULES = {
@@ -21,6 +21,8 @@ RULES = {
     ("", "events"): "create list",
     ("", "pods"): "get list watch",
     ("batch", "jobs"): "create delete get list patch watch",
+    ("millrace.dev", "dataassets"): "create get list watch",
+    ("millrace.dev", "dataassets/status"): "patch",
     ("millrace.dev", "datastores"): "get list watch",
     ("millrace.dev", "datastores/status"): "patch",
     ("millrace.dev", "functions"): "get list watch",

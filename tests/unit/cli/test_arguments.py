@@ -42,6 +42,8 @@ def test_parameters_keep_their_json_type(text: str, value: Any) -> None:
     [
         ("data=heart/paths/a/b", {"name": "data", "dataStore": {"name": "heart", "path": "a/b"}, "stage": "Download"}),
         ("d=azureml://datastores/h/paths/a", {"name": "d", "dataStore": {"name": "h", "path": "a"}, "stage": "Download"}),
+        ("d=heart@latest", {"name": "d", "asset": "heart@latest", "stage": "Download"}),
+        ("d=azureml:heart:3", {"name": "d", "asset": "azureml:heart:3", "stage": "Download"}),
         (
             "d:uri_file=h/paths/a.csv",
             {"name": "d", "dataStore": {"name": "h", "path": "a.csv"}, "type": "uri_file", "stage": "Download"},
@@ -64,8 +66,7 @@ def test_outputs() -> None:
         (a.input_entry, "data=./folder", "local files and folders cannot be inputs yet", "aws s3 cp --recursive ./folder"),
         (a.input_entry, "data=C:\\x", "local files", "--input data=STORE/paths/PATH"),
         (a.input_entry, "data=s3://data/k", "an address is not taken here yet", "DataStore"),
-        (a.input_entry, "data=heart@latest", "data assets are not taken here yet", "STORE/paths/PATH"),
-        (a.input_entry, "data=azureml:heart:3", "data assets are not taken here yet", ""),
+        (a.output_entry, "scores=heart@latest", "a run makes the next version by itself", "--output heart"),
         (a.input_entry, "Data=h/paths/a", "the name 'Data'", ""),
         (a.input_entry, "data:folder=h/paths/a", "the type 'folder' is none of uri_folder, uri_file", ""),
         (a.input_entry, "data=h/paths/../a", "must not have the segments . or ..", ""),

@@ -14,14 +14,14 @@ from millrace.domain.settings import Profile
 
 
 def resolved(spec: dict[str, Any], *stores: DataStore, code: Function | None = None) -> Resolved | Obstacle:
-    return resolve(run(**spec), code or function(), {found.metadata.name: found for found in stores}, SETTINGS)
+    return resolve(run(**spec), code or function(), {found.metadata.name: found for found in stores}, (), SETTINGS)
 
 
 ASSET = {"outputs": [{"name": "scores", "asset": "heart-scores"}]}
 INPUT = {"inputs": [{"name": "data", **DATA}]}
 WAREHOUSE = {"dataStore": {"name": "warehouse", "path": "out"}}
 OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
-    "no function": (resolve(run(), None, {}, SETTINGS), "FunctionNotFound", True, True, "Function heart"),
+    "no function": (resolve(run(), None, {}, (), SETTINGS), "FunctionNotFound", True, True, "Function heart"),
     "a Python that is not offered": (
         resolved({}, code=function(pythonVersion="3.9")),
         "PythonVersionNotOffered",
@@ -265,7 +265,7 @@ OWN = {
 
 def test_a_profile_wins_name_by_name_and_keeps_what_it_does_not_say() -> None:
     settings = SETTINGS.model_copy(update={"profiles": {"gpu": GPU}})
-    found = resolve(run(profile="gpu", **OWN), function(), {}, settings)
+    found = resolve(run(profile="gpu", **OWN), function(), {}, (), settings)
     assert isinstance(found, Resolved), found
     spec = found.run.spec
     assert spec.resources == {
@@ -281,7 +281,7 @@ def test_a_profile_wins_name_by_name_and_keeps_what_it_does_not_say() -> None:
 
 def test_a_profile_alone_is_what_the_run_gets() -> None:
     settings = SETTINGS.model_copy(update={"profiles": {"gpu": GPU}})
-    found = resolve(run(profile="gpu"), function(), {}, settings)
+    found = resolve(run(profile="gpu"), function(), {}, (), settings)
     assert isinstance(found, Resolved), found
     assert found.run.spec.resources == GPU.resources
     assert found.run.spec.node_selector == GPU.node_selector

@@ -1,0 +1,85 @@
+"""DataAsset: one immutable version of a data asset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from millrace.api.base import Conditions, Label, Metadata, Model, Name, immutable, rule, validated
+from millrace.api.datastore import DataPath
+
+AssetVersion = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$",
+        min_length=1,
+        max_length=63,
+        json_schema_extra={
+            "x-kubernetes-validations": [rule("self != 'latest'", "latest is no version: it means the newest")]
+        },
+    ),
+]
+LATEST = "latest"
+
+
+class DataAssetSpec(Model):
+    """Which data it is."""
+
+    asset: Label | None = Field(None, description="Name of the asset that this is a version of; metadata.name if absent.")
+    version: AssetVersion | None = Field(None, description="The next whole number if absent; it stands in status.version.")
+    type: Literal["uri_folder", "uri_file", "table", "model"] | None = Field(None, description="uri_folder if absent.")
+    data_store: Name | None = Field(None, description="The namespace's default store if absent.")
+    path: Annotated[DataPath, Field(description="The folder or file in the store.")]
+    description: Annotated[str, Field(max_length=1024)] | None = None
+
+
+DataAssetSpec.model_config.update(
+    validated(
+        *immutable(
+            DataAssetSpec,
+            "a version of an asset stays what it is: create another DataAsset instead",
+            but=frozenset({"description"}),
+        )
+    )
+)
+
+
+class Producer(Model):
+    """The run that made it."""
+
+    job_run: str
+    uid: str
+    function: str
+    function_revision: str | None = None
+
+
+class DataAssetStatus(Model):
+    """Which version it is, and what is known of its data."""
+
+    observed_generation: int | None = None
+    conditions: Conditions = []
+    version: str | None = None
+    bytes: int | None = None
+    files: int | None = None
+    sha256: str | None = None
+    content_digest: str | None = None
+    produced_by: Producer | None = None
+
+
+class DataAsset(Model):
+    """One immutable version of a data asset."""
+
+    metadata: Metadata
+    spec: DataAssetSpec
+    status: DataAssetStatus = DataAssetStatus()
+
+    @property
+    def asset(self) -> str:
+        """Name of the asset that this is a version of."""
+        return self.spec.asset or self.metadata.name
+
+    @property
+    def version(self) -> str | None:
+        """Its version, None while it has none."""
+        return self.spec.version or self.status.version

@@ -1,0 +1,75 @@
+"""Versions of data assets: which object is which version, which one is the latest, and which comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from millrace.api.dataasset import DataAsset
+from millrace.api.jobrun import Input, JobRun
+from millrace.domain.conditions import find
+from millrace.domain.obstacle import Obstacle
+from millrace.domain.reasons import Reason
+from millrace.domain.references import LATEST, AssetReference, ReferenceRejected, parse
+
+
+def _number(asset: DataAsset) -> int:
+    version = asset.version or ""
+    return int(version) if version.isdecimal() else 0
+
+
+def _age(asset: DataAsset) -> tuple[str, int, str]:
+    return asset.metadata.creation_timestamp, _number(asset), asset.metadata.name
+
+
+def versions(assets: Iterable[DataAsset], asset: str) -> dict[str, DataAsset]:
+    """The objects of an asset by their version, oldest first; of two for one version the oldest one counts."""
+    found: dict[str, DataAsset] = {}
+    for each in sorted((each for each in assets if each.asset == asset), key=_age):
+        if each.version:
+            found.setdefault(each.version, each)
+    return found
+
+
+def next_version(assets: Iterable[DataAsset], asset: str) -> str:
+    """The whole number after the highest version that is one."""
+    return str(max((_number(each) for each in assets if each.asset == asset), default=0) + 1)
+
+
+def waits_for(asset: DataAsset, assets: Iterable[DataAsset]) -> DataAsset | None:
+    """The older object of the asset that has no version yet, if there is one: automatic versions follow creation order."""
+    older = (each for each in assets if each.asset == asset.asset and not each.version and _age(each) < _age(asset))
+    return next((each for each in older if not each.metadata.deletion_timestamp), None)
+
+
+def _is_ready(asset: DataAsset) -> bool:
+    ready = find(asset.status.conditions, "Ready")
+    return ready is not None and ready.status == "True"
+
+
+def find_version(found: Input, run: JobRun, assets: Sequence[DataAsset]) -> DataAsset | Obstacle:
+    """The version that an input names; `latest` is the newest one that is Ready, or the one that was recorded before."""
+    text = str(found.asset)
+    try:
+        reference = parse(text if {"@", ":"} & set(text) else f"{text}@{LATEST}")
+    except ReferenceRejected as error:
+        return Obstacle(Reason.REFERENCE_REJECTED, f"input {found.name}: {error}", heals=False)
+    if not isinstance(reference, AssetReference):
+        message = f"input {found.name}: {text} is no asset; a place in a store goes under dataStore"
+        return Obstacle(Reason.REFERENCE_REJECTED, message, heals=False)
+    if reference.namespace not in {None, run.metadata.namespace}:
+        message = f"input {found.name}: {text} is of another namespace; a run reads assets of its own one"
+        return Obstacle(Reason.REFERENCE_FORBIDDEN, message, heals=False)
+    pinned = next((entry.version for entry in run.status.inputs if entry.name == found.name), None)
+    known = versions(assets, reference.asset)
+    ready = {version: each for version, each in known.items() if _is_ready(each)}
+    wanted = pinned or reference.version
+    if wanted == LATEST and ready:
+        return max(ready.values(), key=_age)
+    if wanted in ready:
+        return ready[wanted]
+    if wanted in known:
+        condition = find(known[wanted].status.conditions, "Ready")
+        why = f"{condition.reason}: {condition.message}" if condition else "it is being looked at"
+        return Obstacle(Reason.ASSET_NOT_FOUND, f"input {found.name}: {text} is not ready: {why}")
+    there = ", ".join(ready) or "none"
+    return Obstacle(Reason.ASSET_NOT_FOUND, f"input {found.name}: there is no {text} in this namespace; versions: {there}")

@@ -1,0 +1,80 @@
+"""The versions that a run makes: DataAssets, made once its outputs can be read and before it is told to have succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from millrace.api.base import API_VERSION
+from millrace.api.dataasset import DataAsset
+from millrace.api.jobrun import JobRun, Output
+from millrace.domain.assets import next_version, versions
+from millrace.domain.conditions import Mark
+from millrace.domain.names import child_name
+from millrace.domain.reasons import Reason
+from millrace.domain.resolve import output_key
+from millrace.observe.job import JobFacts
+from millrace.observe.pod import PodFacts
+from millrace.observe.run import outputs_of
+from millrace.reconcile.plan import Action, CreateAsset
+from millrace.reconcile.status import conditions_patch, patch
+
+Entry = dict[str, Any]
+KNOWN = ("bytes", "files", "sha256", "contentDigest")  # of what collect reports about an output
+
+
+def produce(
+    run: JobRun, pod: PodFacts, job: JobFacts, assets: Sequence[DataAsset], now: datetime
+) -> Action | dict[str, str]:
+    """The next thing to do for the DataAssets of the outputs that collect reports; then their versions, by output.
+
+    A version of this run is known by its path, which holds the run's UID, so that none is made twice.
+    """
+    store = (job.assets or {}).get("store")
+    outputs = {output.name: output for output in run.spec.outputs if output.asset and store}
+    found: dict[str, str] = {}
+    for entry in outputs_of(pod, {}, {}):
+        output = outputs.get(entry["name"])
+        if output is None:
+            continue
+        known = versions(assets, str(output.asset))
+        mine = next((each for each in known.values() if each.spec.path == output_key(output, run)), None)
+        if mine is None:
+            return CreateAsset(_manifest(run, output, str(store), assets))
+        if mine.status.produced_by is None and (write := _tell(run, mine, entry, job.revision, now)):
+            return write
+        found[output.name] = str(mine.version)
+    return found
+
+
+def _manifest(run: JobRun, output: Output, store: str, assets: Sequence[DataAsset]) -> Entry:
+    version = next_version(assets, str(output.asset))
+    name = child_name(str(output.asset), f"-{version}")
+    if any(each.metadata.name == name for each in assets):  # somebody's, of another asset
+        name = child_name(str(output.asset), f"-{version}-{run.metadata.uid[:8]}")
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DataAsset",
+        "metadata": {"name": name, "namespace": run.metadata.namespace},
+        "spec": {
+            "asset": output.asset,
+            "version": version,
+            "type": "uri_folder" if output.archive == "None" else "uri_file",
+            "dataStore": store,
+            "path": output_key(output, run),
+        },
+    }
+
+
+def _tell(run: JobRun, asset: DataAsset, entry: Mapping[str, Any], revision: str | None, now: datetime) -> Action | None:
+    meta = asset.metadata
+    mark = Mark("Ready", status=True, reason=Reason.VALID)
+    producer = {"jobRun": run.metadata.name, "uid": run.metadata.uid, "function": run.spec.function_ref.name}
+    status = {
+        "version": asset.version,
+        **{key: entry[key] for key in KNOWN if key in entry},
+        "producedBy": producer | ({"functionRevision": revision} if revision else {}),
+        "conditions": conditions_patch(asset.status.conditions, [mark], now=now, generation=meta.generation),
+    }
+    return patch("DataAsset", meta, asset.status.dump(), status)

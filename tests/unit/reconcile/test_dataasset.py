@@ -1,0 +1,120 @@
+"""DataAsset: version and readiness, and the versions that runs make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fixtures.objects import RUN_UID, at, job, metadata, over, pod, run, stamp, store
+from millrace.api.dataasset import DataAsset
+from millrace.api.datastore import DataStore
+from millrace.reconcile.assets import produce
+from millrace.reconcile.dataasset import DataAssetSnapshot, reconcile_dataasset
+from millrace.reconcile.plan import CreateAsset, PatchStatus, Plan
+
+
+def asset(name: str = "a", created: float = 0, status: dict[str, Any] | None = None, **spec: Any) -> DataAsset:
+    return DataAsset.model_validate(
+        {
+            "metadata": metadata(name, f"uid-{name}", creationTimestamp=stamp(created)),
+            "spec": {"asset": "heart", "path": "p", "dataStore": "lake", **spec},
+            "status": status or {},
+        }
+    )
+
+
+def decide(subject: DataAsset, *others: DataAsset, stores: tuple[DataStore, ...] = (store("lake", default=False),)) -> Plan:
+    by_name = {found.metadata.name: found for found in stores}
+    return reconcile_dataasset(DataAssetSnapshot(subject, (subject, *others), by_name, at(9)))
+
+
+def told(plan: Plan) -> tuple[str, str, str]:
+    """Version, and status and reason of Ready."""
+    [write] = plan.actions
+    assert isinstance(write, PatchStatus)
+    ready = next(found for found in write.status["conditions"] if found["type"] == "Ready")
+    return write.status["version"], ready["status"], ready["reason"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "others", "expected"),
+    [
+        (asset(), [], ("1", "True", "Valid")),
+        (asset(version="v7"), [], ("v7", "True", "Valid")),
+        (asset("b", 2), [asset("a", 1, {"version": "4"})], ("5", "True", "Valid")),
+        (asset("b", 2, version="4"), [asset("a", 1, version="4")], ("4", "False", "VersionTaken")),
+        (asset("a", 1, version="4"), [asset("b", 2, version="4")], ("4", "True", "Valid")),
+        (asset(dataStore="gone"), [], ("1", "False", "DataStoreNotFound")),
+        (asset(dataStore=None), [], ("1", "False", "DefaultStoreNotFound")),
+    ],
+)
+def test_version_and_readiness(subject: DataAsset, others: list[DataAsset], expected: tuple[str, str, str]) -> None:
+    assert told(decide(subject, *others)) == expected
+
+
+def test_a_default_store_is_enough() -> None:
+    assert told(decide(asset(dataStore=None), stores=(store("lake", default=True),)))[1] == "True"
+
+
+def test_what_is_said_already_is_not_written_again() -> None:
+    [write] = decide(asset()).actions
+    assert isinstance(write, PatchStatus)
+    assert decide(asset(status=write.status)).actions == ()
+
+
+def test_a_younger_one_waits_for_its_turn() -> None:
+    found = decide(asset("new", 2), asset("old", 1))
+    assert (found.actions, found.again) == ((), 1)
+
+
+# --- What a run makes -----------------------------------------------------------------------------------------------------
+PATH = f"assets/heart/{RUN_UID}/scores.zip"
+ENTRY = {"name": "scores", "uri": f"s3://lake/{PATH}", "bytes": 9, "files": 2, "sha256": "ab", "contentDigest": "cd"}
+SUBJECT = run(outputs=[{"name": "scores", "asset": "heart"}])
+POD = pod(over("main"), over("collect", message={"outputs": [ENTRY]}), phase="Succeeded")
+JOB = job(assets={"store": "lake"}, revision="f-1")
+
+
+def test_a_published_output_becomes_the_next_version() -> None:
+    action = produce(SUBJECT, POD, JOB, [asset("a", version="4")], at(9))
+    assert isinstance(action, CreateAsset)
+    assert action.manifest["metadata"] == {"name": "heart-5", "namespace": "tenant"}
+    assert action.manifest["spec"] == {
+        "asset": "heart",
+        "version": "5",
+        "type": "uri_file",
+        "dataStore": "lake",
+        "path": PATH,
+    }
+
+
+def test_it_is_told_who_made_it_before_the_run_is_over() -> None:
+    made = asset("heart-5", version="5", path=PATH)
+    action = produce(SUBJECT, POD, JOB, [made], at(9))
+    assert isinstance(action, PatchStatus)
+    producer = {"jobRun": "score", "uid": RUN_UID, "function": "heart", "functionRevision": "f-1"}
+    assert action.status["producedBy"] == producer
+    about = {"bytes": 9, "files": 2, "sha256": "ab", "contentDigest": "cd", "version": "5"}
+    assert about.items() <= action.status.items()
+    told_already = asset("heart-5", 0, action.status, version="5", path=PATH)
+    assert produce(SUBJECT, POD, JOB, [told_already], at(9)) == {"scores": "5"}
+
+
+def test_a_version_that_somebody_else_has_is_not_the_runs() -> None:
+    taken = asset("mine", 1, version="5")
+    lost = asset("heart-5", 2, version="5", path=PATH)
+    action = produce(SUBJECT, POD, JOB, [taken, lost], at(9))
+    assert isinstance(action, CreateAsset)
+    assert action.manifest["spec"]["version"] == "6"
+
+
+def test_a_name_that_somebody_elses_asset_has_is_left_alone() -> None:
+    action = produce(SUBJECT, POD, JOB, [asset("heart-1", asset="lung", version="7")], at(9))
+    assert isinstance(action, CreateAsset)
+    assert action.manifest["metadata"]["name"] == f"heart-1-{RUN_UID[:8]}"
+
+
+def test_an_output_that_was_not_published_makes_no_version() -> None:
+    nothing = pod(over("main"), over("collect", message={"outputs": []}), phase="Succeeded")
+    assert produce(SUBJECT, nothing, JOB, [], at(9)) == {}
