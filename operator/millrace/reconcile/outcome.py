@@ -169,4 +169,5 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
     meta = run.metadata
     text = message or f"finished after {status['duration']}"
     event = Emit("JobRun", meta.namespace, meta.name, meta.uid, not succeeded, reason, text)
-    return Plan((*_write(run, marks, status, now), event))
+    # Nothing may happen to its Jobs any more: whoever finished it comes back to see when they go.
+    return Plan((*_write(run, marks, status, now), event), again=0)

@@ -270,3 +270,12 @@ def test_a_pass_never_writes_twice_and_the_next_has_nothing_to_write(seen: RunSn
 def test_a_decision_depends_on_what_is_seen_only(seen: RunSnapshot, moved: float) -> None:
     later = replace(seen, now=at((seen.now - T0).total_seconds() + moved))
     assert reconcile_run(later) == reconcile_run(replace(later))
+
+
+def test_whoever_finishes_a_run_comes_back_for_its_jobs() -> None:
+    """A Job that we suspended has no event any more."""
+    subject = run(status=started_status())
+    plan = reconcile_run(snapshot(subject, now=20, jobs=(job(),), pods={1: pod(over(), phase="Succeeded")}))
+    assert plan.again == 0
+    left = reconcile_run(snapshot(after(subject, plan), now=20, jobs=(job(),))).again
+    assert left == 3600
