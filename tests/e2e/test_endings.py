@@ -163,7 +163,7 @@ def test_cancel_before_the_start_makes_no_pod(namespace: Namespace) -> None:
 def test_the_deadline_of_user_code_does_not_end_the_upload(namespace: Namespace, store: Bucket) -> None:
     namespace.apply(
         function("slow", WAITS),
-        job_run("slow-1", "slow", outputs=ALWAYS, timeouts={"running": "3s"}),
+        job_run("slow-1", "slow", outputs=ALWAYS, timeouts={"running": "10s"}),
     )
     status = namespace.finished("slow-1")
     assert (status["phase"], status["failure"]["reason"]) == ("Failed", "DeadlineExceeded"), status

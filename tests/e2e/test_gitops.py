@@ -72,7 +72,8 @@ def test_nothing_drifts_and_nothing_of_the_users_is_taken_or_passed_on(
         ours = [entry for entry in meta["managedFields"] if entry["manager"] == "millrace"]
         assert [entry.get("subresource") for entry in ours] == ["status"]
     children = [child for kind in ("jobs", "pods", "configmaps") for child in namespace.list(kind, "millrace.dev/component")]
-    assert {child["metadata"]["labels"]["millrace.dev/component"] for child in children} == {"run", "chore", "revision"}
+    components = {child["metadata"]["labels"]["millrace.dev/component"] for child in children}
+    assert {"run", "revision"} <= components <= {"run", "chore", "revision"}  # a probe's Job goes when it has answered
     for child in children:
         seen = {**child["metadata"]["labels"], **child["metadata"].get("annotations", {})}
         assert not [key for key in seen if key in LABELS or "argocd" in key], child["metadata"]

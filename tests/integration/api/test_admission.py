@@ -169,6 +169,12 @@ NAMED: dict[str, tuple[Object, Object, Object, str]] = {
         {**GET_STORES, "verbs": ["list"]},
         "may not get all DataStores that spec names: k",
     ),
+    "the asset of an input": (
+        {"inputs": [{"name": "i", "asset": "k@latest"}]},
+        {**GET_STORES, "resources": ["dataassets"]},
+        GET_STORES,
+        "may not get DataAssets, which spec.inputs name: k@latest",
+    ),
     "a volume that brings its own Secret": (
         volume(csi={"driver": "d", "nodePublishSecretRef": {"name": "k"}}),
         core("create", "pods"),

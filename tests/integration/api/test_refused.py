@@ -32,7 +32,7 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "two destinations": (outputs(asset="a", dataStore=PATH), "spec.outputs[0]", ONE_OF),
     "no destination": (outputs(), "spec.outputs[0]", ONE_OF),
     "asset and href": (outputs(asset="a", href="s3://b/k"), "spec.outputs[0]", ONE_OF),
-    "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", "exactly one of dataStore must be set"),
+    "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", "exactly one of asset, dataStore must be set"),
     "no kind of store": (store_spec(s3=None), "spec", "exactly one of s3 must be set"),
     # what excludes what
     "image and baseImage": (function(image="a", baseImage="b"), "spec", "image and baseImage exclude each other"),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from integration.operator.kubelet import Pod, fail, succeed
 from integration.operator.oracle import ORPHANS
 from integration.operator.rig import Rig, operator, patiently
-from support import cluster
-from support.apiserver import CONTROLLERS, ApiServer, running
+from support.apiserver import ApiServer
 from support.recovery import Recovery
 
 RUNS = 100
@@ -72,30 +69,6 @@ def test_nothing_is_left_of_a_run_that_is_deleted(
         rig.run("two")  # its Job comes after all that the operator would do for the other one
         rig.job("two")
         assert {name for _, name in rig.made() - made} == {"two"}
-
-
-@pytest.mark.slow
-def test_a_namespace_with_a_hundred_runs_is_deleted(recovery: Recovery) -> None:
-    with running((*CONTROLLERS, "namespace-controller")) as server, operator(server, namespaces=[]) as rig:
-        rig.function()
-        server.namespace("doomed")
-        rig.api.create("functions", placed(cluster.function("f", "def main(): pass")))
-        with ThreadPoolExecutor(4) as pool:
-            list(
-                pool.map(
-                    lambda number: rig.api.create("jobruns", placed(cluster.job_run(f"run-{number}", "f"))), range(RUNS)
-                )
-            )
-        patiently("half of the Jobs", lambda: len(rig.api.list("jobs", "doomed")) > RUNS // 2)
-        rig.api.delete("namespaces", None, "doomed")
-        began = time.monotonic()
-        with recovery(within=GONE):
-            rig.run("other")
-            succeed(rig, "other")
-            rig.phase("other", "Succeeded")
-            patiently("the namespace is gone", lambda: rig.api.find("namespaces", None, "doomed") is None)
-        late = [found for found in list(rig.proxy.log) if found.at > began and found.namespace == "doomed"]
-        assert len([found for found in late if found.status == 404 or found.answered == 403]) < 3 * RUNS, "no storm"
 
 
 def placed(obj: dict[str, object]) -> dict[str, object]:

@@ -10,7 +10,6 @@ import time
 import pytest
 
 from integration.operator.kubelet import Pod, fail, succeed
-from integration.operator.oracle import ORPHANS
 from integration.operator.rig import PATIENCE, Rig, operator, patiently
 from support import proxy
 from support.apiserver import ApiServer
@@ -61,22 +60,6 @@ def test_the_post_of_a_job_lands_after_it_was_given_up(api_server: ApiServer) ->
         patiently("the late POST", lambda: late.hits[0].status)
         assert late.hits[0].status == 409
         assert len(rig.jobs("one")) == 1
-
-
-@pytest.mark.slow
-def test_a_post_that_lands_after_its_run_was_deleted_leaves_nothing(api_server: ApiServer, recovery: Recovery) -> None:
-    with operator(api_server) as rig:
-        late = rig.proxy.rule(proxy.lands_later(25), "POST", JOBS)  # long after Job and run are gone
-        rig.function()
-        rig.run("one")
-        rig.job("one")
-        rig.api.delete("jobruns", rig.namespace, "one")
-        patiently("the Job went with its run", lambda: not rig.api.list("jobs", rig.namespace))
-        patiently("the late POST", lambda: late.hits[0].status)
-        assert late.hits[0].status == 201
-        with recovery(within=ORPHANS):
-            patiently("what it made is gone", lambda: not rig.api.list("jobs", rig.namespace))
-        assert len(posts(rig, "one")) == 2  # the late one, and the one that followed it at once
 
 
 def test_every_answer_to_a_write_is_lost_once(api_server: ApiServer) -> None:

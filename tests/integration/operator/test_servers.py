@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from integration.operator.kubelet import Pod, succeed
+from integration.operator.kubelet import succeed
 from integration.operator.rig import Rig, operator, patiently
-from support import proxy
 from support.apiserver import CONTROLLERS, ROOT, ApiServer, running
 from support.memory import MemoryGroup
 from support.recovery import Recovery
@@ -76,28 +75,6 @@ def test_runs_go_through_while_etcd_stands_still_again_and_again(recovery: Recov
                 assert rig.phase(name, "Succeeded")["attempt"] == 1
         assert {len(rig.jobs(name)) for name in names} == {1}
         assert rig.process.poll() is None
-
-
-@pytest.mark.slow
-def test_the_api_server_is_restarted_and_its_lists_are_slow(recovery: Recovery) -> None:
-    with running(CONTROLLERS) as server, operator(server, start=False) as rig:
-        fill(rig)
-        rig.function()
-        rig.start()
-        rig.run("works")
-        pod = Pod(rig, "works").scheduled().running().write()
-        rig.phase("works", "Running")
-        slow = rig.proxy.rule(proxy.delay(2), "GET", r"\?limit", times=None)
-        server.restart()
-        with recovery(within=20):  # 10, and as long for the lists themselves
-            pod.ended().over().write()
-            rig.run("new")
-            rig.phase("works", "Succeeded")
-            rig.job("new")
-        rig.proxy.remove(slow)
-        assert rig.process.poll() is None
-        print(f"{MANY} runs: {peak(rig)} MiB at most, lists delayed: {len(slow.hits)}")
-        assert peak(rig) < LIMIT // 2
 
 
 @pytest.mark.slow
