@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import mmap
 import os
@@ -36,7 +37,12 @@ def node() -> Path:
 
 def found_in(files: Iterable[Path]) -> list[str]:
     """Those of the files that have it."""
-    return [str(path) for path in files if path.is_file() and is_in(path.read_bytes())]
+    found = []
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):  # the kubelet removes the logs of a pod that is gone
+            if path.is_file() and is_in(path.read_bytes()):
+                found.append(str(path))
+    return found
 
 
 def container_logs(namespace: str = "*") -> Iterator[Path]:
