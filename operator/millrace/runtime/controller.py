@@ -28,6 +28,7 @@ TIDY_SECONDS = 60  # until a Function is looked at after a run of it has ended
 AWAY_SECONDS = 0.5  # between two looks at an API server that is away
 OWN_KINDS = {"Function", "DataStore", "DataAsset", "JobRun"}
 SHARED_KINDS = {"Function", "DataStore", "DataAsset"}  # runs wait for them
+UNDERWAY = {"Staging", "Running", "Uploading"}  # phases of runs that wait for none of these
 
 
 class Controller:
@@ -82,7 +83,7 @@ class Controller:
             if not _is_ready(asset):
                 self.queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
         for run in self.store.within("JobRun", namespace):
-            if not is_terminal(run):
+            if not is_terminal(run) and run["status"].get("phase") not in UNDERWAY:
                 self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_blocked(run))
 
     # --- Start ----------------------------------------------------------------------------------------------------------
