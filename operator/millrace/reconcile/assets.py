@@ -41,7 +41,7 @@ def produce(
         known = versions(assets, str(output.asset))
         mine = next((each for each in known.values() if each.spec.path == output_key(output, run)), None)
         if mine is None:
-            return CreateAsset(_manifest(run, output, str(store), assets))
+            return CreateAsset(_manifest(run, output, str(store), assets), tell=run.metadata.uid)
         if mine.status.produced_by is None and (write := _tell(run, mine, entry, job.revision, now)):
             return write
         found[output.name] = str(mine.version)

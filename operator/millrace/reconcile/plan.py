@@ -21,9 +21,13 @@ class Create:
 
 @dataclass(frozen=True)
 class CreateAsset:
-    """POST a DataAsset, which nobody owns. Where its name is taken, what is there is read, and the next one is another."""
+    """POST a DataAsset, which nobody owns. Where its name is taken, what is there is read, and the next one is another.
+
+    A refusal is learned about the run with the UID `tell`.
+    """
 
     manifest: Manifest
+    tell: str
 
 
 @dataclass(frozen=True)

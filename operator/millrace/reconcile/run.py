@@ -187,9 +187,21 @@ def _succeed(s: RunSnapshot, pod: PodFacts | None, job: JobFacts | None) -> Plan
     if pod and job and assets_of(s.run):
         found = produce(s.run, pod, job, s.assets, s.now)
         if not isinstance(found, dict):
-            return Plan((found,), again=0)
+            return _refused(s, pod, job) or Plan((found,), again=0)
         made = found
     return finish(s.run, Outcome(Phase.SUCCEEDED, pod=pod, job=job, versions=made), s.now)
+
+
+def _refused(s: RunSnapshot, pod: PodFacts, job: JobFacts) -> Plan | None:
+    """What the API server says against the version of an asset, if anything; it is tried again until timeouts.uploading."""
+    obstacle = refusal(s.learned, s.now)
+    if obstacle is None:
+        return None
+    message = f"the outputs are uploaded; the DataAsset is refused: {obstacle.message}"
+    if s.now >= _over_since(job, pod, s.now) + delta(s.run.spec.timeouts.uploading):
+        failure = Failure(obstacle.reason, message, charged=False, again=False)
+        return finish(s.run, Outcome(Phase.FAILED, failure, pod=pod, job=job), s.now)
+    return Plan(note(s.run, Phase.UPLOADING, obstacle.reason, message, s.now), again=REFUSED_SECONDS)
 
 
 def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:

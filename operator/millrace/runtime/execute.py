@@ -132,6 +132,9 @@ class Executor:
             found: dict[str, Any] | None = await self._api.create(BY_KIND[kind], action.manifest)
             API_WRITES.labels("create", kind).inc()
         except ApiError as error:
+            if error.status in REFUSED and not error.namespace_goes:
+                self._learn(action.tell, refusal=(error.status, error.message[:512], time.time()))
+                return True
             if error.status != 409:
                 raise
             found = await self._api.get(BY_KIND[kind], meta["namespace"], meta["name"])

@@ -66,3 +66,14 @@ def test_twenty_runs_at_once_get_a_version_each(api_server: ApiServer) -> None:
             rig.phase(name, "Succeeded")
         assert sorted(map(int, made(rig).values())) == [*range(1, 21)]
         assert made(rig).keys() == set(names)
+
+
+def test_a_version_that_is_refused_is_made_when_it_may_be(api_server: ApiServer) -> None:
+    with operator(api_server) as rig:
+        prepare(rig)
+        rig.proxy.rule(proxy.answer(403, "Forbidden", "exceeded quota: assets"), "POST", r"/dataassets")
+        rig.run("one", outputs=OUTPUTS, logs="None")
+        publish(rig, "one", "out")
+        assert rig.phase("one", "Uploading")["reason"] == "QuotaExceeded"
+        assert rig.phase("one", "Succeeded")["outputs"][0]["version"] == "1"
+        assert made(rig) == {"one": "1"}

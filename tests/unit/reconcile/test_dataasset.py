@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from fixtures.objects import RUN_UID, at, job, metadata, over, pod, run, stamp, store
+from fixtures.objects import RUN_UID, after, at, job, metadata, over, pod, run, snapshot, stamp, started_status, store
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.reconcile.assets import produce
 from millrace.reconcile.dataasset import DataAssetSnapshot, reconcile_dataasset
-from millrace.reconcile.plan import CreateAsset, PatchStatus, Plan
+from millrace.reconcile.plan import CreateAsset, Learned, PatchStatus, Plan
+from millrace.reconcile.run import reconcile_run
 
 
 def asset(name: str = "a", created: float = 0, status: dict[str, Any] | None = None, **spec: Any) -> DataAsset:
@@ -118,3 +119,18 @@ def test_a_name_that_somebody_elses_asset_has_is_left_alone() -> None:
 def test_an_output_that_was_not_published_makes_no_version() -> None:
     nothing = pod(over("main"), over("collect", message={"outputs": []}), phase="Succeeded")
     assert produce(SUBJECT, nothing, JOB, [], at(9)) == {}
+
+
+@pytest.mark.parametrize(
+    ("now", "phase", "reason"), [(20, "Uploading", "QuotaExceeded"), (2 * 86400, "Failed", "QuotaExceeded")]
+)
+def test_a_version_that_is_refused_has_its_reason_and_a_deadline(now: float, phase: str, reason: str) -> None:
+    said = Learned(refusal=(403, "exceeded quota: assets", at(now).timestamp()))
+    subject = run(outputs=[{"name": "scores", "asset": "heart"}], status=started_status())
+    plan = reconcile_run(snapshot(subject, now=now, jobs=(JOB,), pods={1: POD}, learned=said))
+    done = after(subject, plan)
+    assert (done.status.phase, done.status.reason) == (phase, reason)
+    assert "exceeded quota: assets" in str(plan.actions)
+    later = Learned(refusal=(403, "exceeded quota: assets", at(now - 11).timestamp()))
+    [again] = reconcile_run(snapshot(subject, now=now, jobs=(JOB,), pods={1: POD}, learned=later)).actions
+    assert isinstance(again, CreateAsset)
