@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -112,7 +113,8 @@ class KeyedQueue(Generic[K]):
                     self.add(key)
             self._wake.clear()
             left = self._timers[0][0] - loop.time() if self._timers else None
-            try:
-                await asyncio.wait_for(self._wake.wait(), left)
-            except TimeoutError:
-                continue
+            # Not asyncio.wait_for: before Python 3.12 it forgets that it was cancelled when it is woken at the same time
+            # (python/cpython#86296), and who waits for the end of this task waits for ever.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
