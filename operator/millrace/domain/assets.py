@@ -46,23 +46,39 @@ def _is_ready(asset: DataAsset) -> bool:
     return ready is not None and ready.status == "True"
 
 
+def reference(found: Input, run: JobRun) -> AssetReference | Obstacle:
+    """The version of an asset of the run's namespace that an input names."""
+    text = str(found.asset)
+    try:
+        named = parse(text if {"@", ":"} & set(text) else f"{text}@{LATEST}")
+    except ReferenceRejected as error:
+        return Obstacle(Reason.REFERENCE_REJECTED, f"input {found.name}: {error}", heals=False)
+    if not isinstance(named, AssetReference):
+        message = f"input {found.name}: {text} is no asset; a place in a store goes under dataStore"
+        return Obstacle(Reason.REFERENCE_REJECTED, message, heals=False)
+    if named.namespace not in {None, run.metadata.namespace}:
+        message = f"input {found.name}: {text} is of another namespace; a run reads assets of its own one"
+        return Obstacle(Reason.REFERENCE_FORBIDDEN, message, heals=False)
+    return named
+
+
+def named_assets(run: JobRun) -> set[str]:
+    """Names of the assets that the run reads or makes."""
+    inputs = [reference(entry, run) for entry in run.spec.inputs if entry.asset]
+    read = {named.asset for named in inputs if isinstance(named, AssetReference)}
+    return read | {entry.asset for entry in run.spec.outputs if entry.asset}
+
+
 def find_version(found: Input, run: JobRun, assets: Sequence[DataAsset]) -> DataAsset | Obstacle:
     """The version that an input names; `latest` is the newest one that is Ready, or the one that was recorded before."""
     text = str(found.asset)
-    try:
-        reference = parse(text if {"@", ":"} & set(text) else f"{text}@{LATEST}")
-    except ReferenceRejected as error:
-        return Obstacle(Reason.REFERENCE_REJECTED, f"input {found.name}: {error}", heals=False)
-    if not isinstance(reference, AssetReference):
-        message = f"input {found.name}: {text} is no asset; a place in a store goes under dataStore"
-        return Obstacle(Reason.REFERENCE_REJECTED, message, heals=False)
-    if reference.namespace not in {None, run.metadata.namespace}:
-        message = f"input {found.name}: {text} is of another namespace; a run reads assets of its own one"
-        return Obstacle(Reason.REFERENCE_FORBIDDEN, message, heals=False)
+    named = reference(found, run)
+    if isinstance(named, Obstacle):
+        return named
     pinned = next((entry.version for entry in run.status.inputs if entry.name == found.name), None)
-    known = versions(assets, reference.asset)
+    known = versions(assets, named.asset)
     ready = {version: each for version, each in known.items() if _is_ready(each)}
-    wanted = pinned or reference.version
+    wanted = pinned or named.version
     if wanted == LATEST and ready:
         return max(ready.values(), key=_age)
     if wanted in ready:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +25,12 @@ KNOWN = ("bytes", "files", "sha256", "contentDigest")  # of what collect reports
 
 
 def produce(
-    run: JobRun, pod: PodFacts, job: JobFacts, assets: Sequence[DataAsset], now: datetime
+    run: JobRun, pod: PodFacts, job: JobFacts, assets: Sequence[DataAsset], taken: Container[str], now: datetime
 ) -> Action | dict[str, str]:
     """The next thing to do for the DataAssets of the outputs that collect reports; then their versions, by output.
 
-    A version of this run is known by its path, which holds the run's UID, so that none is made twice.
+    `taken` are the names of the DataAssets that are there. A version of this run is known by its path, which holds the
+    run's UID, so that none is made twice.
     """
     store = (job.assets or {}).get("store")
     outputs = {output.name: output for output in run.spec.outputs if output.asset and store}
@@ -41,17 +42,17 @@ def produce(
         known = versions(assets, str(output.asset))
         mine = next((each for each in known.values() if each.spec.path == output_key(output, run)), None)
         if mine is None:
-            return CreateAsset(_manifest(run, output, str(store), assets), tell=run.metadata.uid)
+            return CreateAsset(_manifest(run, output, str(store), assets, taken), tell=run.metadata.uid)
         if mine.status.produced_by is None and (write := _tell(run, mine, entry, job.revision, now)):
             return write
         found[output.name] = str(mine.version)
     return found
 
 
-def _manifest(run: JobRun, output: Output, store: str, assets: Sequence[DataAsset]) -> Entry:
+def _manifest(run: JobRun, output: Output, store: str, assets: Sequence[DataAsset], taken: Container[str]) -> Entry:
     version = next_version(assets, str(output.asset))
     name = child_name(str(output.asset), f"-{version}")
-    if any(each.metadata.name == name for each in assets):  # somebody's, of another asset
+    if name in taken:  # somebody's, of another asset
         name = child_name(str(output.asset), f"-{version}-{run.metadata.uid[:8]}")
     return {
         "apiVersion": API_VERSION,

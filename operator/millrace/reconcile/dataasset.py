@@ -20,7 +20,7 @@ TURN_SECONDS = 1  # until an older object has its version
 
 @dataclass(frozen=True)
 class DataAssetSnapshot:
-    """A DataAsset, all DataAssets of its namespace, and the namespace's stores."""
+    """A DataAsset, all objects of its asset, and the namespace's stores."""
 
     asset: DataAsset
     assets: tuple[DataAsset, ...]

@@ -57,7 +57,8 @@ class RunSnapshot:
     run: JobRun
     function: Function | None
     stores: Mapping[str, DataStore]
-    assets: tuple[DataAsset, ...]
+    assets: tuple[DataAsset, ...]  # of the assets that the run names
+    asset_objects: frozenset[str]  # names of all DataAssets of the namespace, where the run names one
     jobs: tuple[JobFacts, ...]
     pods: Mapping[str, PodFacts]  # by UID of the Job
     orphans: tuple[PodFacts, ...]  # pods of the run whose Job is gone; looked for only where the run's Job is not there
@@ -185,7 +186,7 @@ def _succeed(s: RunSnapshot, pod: PodFacts | None, job: JobFacts | None) -> Plan
     """Its outputs can be read; those that are assets get their versions first."""
     made: Mapping[str, str] = {}
     if pod and job and assets_of(s.run):
-        found = produce(s.run, pod, job, s.assets, s.now)
+        found = produce(s.run, pod, job, s.assets, s.asset_objects, s.now)
         if not isinstance(found, dict):
             return _refused(s, pod, job) or Plan((found,), again=0)
         made = found

@@ -19,7 +19,7 @@ from millrace.reconcile.run import reconcile_run
 from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
 from millrace.runtime.queue import KeyedQueue
-from millrace.runtime.store import Key, Object, Store, controller_uid, is_terminal
+from millrace.runtime.store import Key, Object, Store, asset_of, controller_uid, is_terminal
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class Controller:
         if kind in OWN_KINDS:
             self.queue.add(Key(kind, meta["namespace"], meta["name"]))
         if kind in SHARED_KINDS:
-            self._enqueue_waiting(meta["namespace"])
+            self._enqueue_waiting(kind, obj)
         if owner := controller_uid(obj):
             self._enqueue_owner(owner)
 
@@ -77,13 +77,17 @@ class Controller:
         elif (job := self.store.get(key)) and (owner := controller_uid(job)):
             self._enqueue_owner(owner)
 
-    def _enqueue_waiting(self, namespace: str) -> None:
+    def _enqueue_waiting(self, kind: str, obj: Object) -> None:
         """A Function, a DataStore or a DataAsset changed: what waits for it may go on."""
-        for asset in self.store.within("DataAsset", namespace):
+        namespace = obj["metadata"]["namespace"]
+        of_asset = kind == "DataAsset"
+        for asset in (
+            self.store.versions(namespace, asset_of(obj)) if of_asset else self.store.within("DataAsset", namespace)
+        ):
             if not _is_ready(asset):
                 self.queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
-        for run in self.store.within("JobRun", namespace):
-            if not is_terminal(run) and run["status"].get("phase") not in UNDERWAY:
+        for run in self.store.unfinished(namespace):
+            if run["status"].get("phase") not in UNDERWAY:
                 self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_blocked(run))
 
     # --- Start ----------------------------------------------------------------------------------------------------------
@@ -180,9 +184,10 @@ class Controller:
             plan = self._decide(key)
             if not await self._executor.execute(plan):
                 break
-        if key.kind in SHARED_KINDS and any(isinstance(action, PatchStatus) for action in plan.actions):
+        written = key.kind in SHARED_KINDS and any(isinstance(action, PatchStatus) for action in plan.actions)
+        if written and (found := self.store.get(key)):
             # The answer to our write is in the store already, so its watch event will say nothing new.
-            self._enqueue_waiting(key.namespace)
+            self._enqueue_waiting(key.kind, found)
         if _count_finished(plan):
             self._may_tidy(key)
         if plan.again is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.build.pod import AUTHORITIES
+from millrace.domain.assets import named_assets
 from millrace.domain.labels import BUNDLE, COMPONENT, JOBRUN
 from millrace.domain.names import label_value, probe_name
 from millrace.domain.settings import Settings
@@ -23,7 +25,7 @@ from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.run import RunSnapshot
-from millrace.runtime.store import Key, Store, controller_uid, is_terminal
+from millrace.runtime.store import Key, Object, Store, controller_uid
 
 Found = TypeVar("Found", DataAsset, DataStore)
 
@@ -33,17 +35,17 @@ def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
     return max(pods, key=lambda pod: (pod.created, pod.name), default=None)
 
 
-def _valid(store: Store, model: type[Found], namespace: str) -> list[Found]:
-    """The objects of a kind; without those that were stored before the schema was narrowed: they stop who names them."""
+def _valid(model: type[Found], objects: Iterable[Object]) -> list[Found]:
+    """Those that fit the schema; one that was stored before it was narrowed only stops who names it."""
     found = []
-    for obj in store.within(model.__name__, namespace):
+    for obj in objects:
         with contextlib.suppress(ValidationError):
             found.append(model.model_validate(obj))
     return found
 
 
 def _stores(store: Store, namespace: str) -> dict[str, DataStore]:
-    return {found.metadata.name: found for found in _valid(store, DataStore, namespace)}
+    return {found.metadata.name: found for found in _valid(DataStore, store.within("DataStore", namespace))}
 
 
 def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[PodFacts, ...]:
@@ -54,10 +56,6 @@ def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[Pod
     pods = store.within("Pod", run.metadata.namespace)
     mine = (pod for pod in pods if (pod["metadata"].get("labels") or {}).get(JOBRUN) == label)
     return tuple(read_pod(pod) for pod in mine if controller_uid(pod) not in known)
-
-
-def _names_assets(run: JobRun) -> bool:
-    return any(entry.asset for entry in run.spec.inputs) or any(entry.asset for entry in run.spec.outputs)
 
 
 def run_snapshot(
@@ -72,11 +70,15 @@ def run_snapshot(
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
     bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
+    assets = named_assets(run)
     return RunSnapshot(
         run=run,
         function=Function.model_validate(function) if function else None,
         stores=_stores(store, key.namespace),
-        assets=tuple(_valid(store, DataAsset, key.namespace)) if _names_assets(run) else (),
+        assets=tuple(found for name in assets for found in _valid(DataAsset, store.versions(key.namespace, name))),
+        asset_objects=frozenset(found["metadata"]["name"] for found in store.within("DataAsset", key.namespace))
+        if assets
+        else frozenset(),
         jobs=jobs,
         pods={uid: pod for uid, pod in pods.items() if pod},
         orphans=_orphans(store, run, jobs),
@@ -102,8 +104,8 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
     }
     in_use = {
         run["status"].get("functionRevision", "")
-        for run in store.within("JobRun", key.namespace)
-        if not is_terminal(run) and run["spec"]["functionRef"]["name"] == key.name
+        for run in store.unfinished(key.namespace)
+        if run["spec"]["functionRef"]["name"] == key.name
     }
     in_use |= {job.revision or "" for job in map(read_job, store.within("Job", key.namespace)) if not job.over}
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
@@ -114,8 +116,9 @@ def dataasset_snapshot(store: Store, key: Key, now: datetime) -> DataAssetSnapsh
     found = store.get(key)
     if found is None:
         return None
-    assets = tuple(_valid(store, DataAsset, key.namespace))
-    return DataAssetSnapshot(DataAsset.model_validate(found), assets, _stores(store, key.namespace), now)
+    asset = DataAsset.model_validate(found)
+    versions = tuple(_valid(DataAsset, store.versions(key.namespace, asset.asset)))
+    return DataAssetSnapshot(asset, versions, _stores(store, key.namespace), now)
 
 
 def datastore_snapshot(

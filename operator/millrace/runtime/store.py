@@ -7,7 +7,7 @@ objects that are gone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 from millrace.api.base import GROUP
@@ -97,14 +97,37 @@ def controller_uid(obj: Object) -> str | None:
     return next((owner["uid"] for owner in owners if owner.get("controller")), None)
 
 
+def asset_of(obj: Object) -> str:
+    """The asset that a DataAsset is a version of."""
+    return str(obj["spec"].get("asset") or obj["metadata"]["name"])
+
+
+def _group(key: Key, obj: Object) -> tuple[str, ...] | None:
+    """What an object is looked up by besides its key, owner and kind, where there may be thousands of its kind."""
+    match key.kind:
+        case "DataAsset":
+            return key.kind, key.namespace, asset_of(obj)
+        case "JobRun" if not is_terminal(obj):
+            return key.kind, key.namespace
+        case _:
+            return None
+
+
+def _discard(index: dict[Any, set[Key]], group: Hashable, key: Key) -> None:
+    index[group].discard(key)
+    if not index[group]:
+        del index[group]
+
+
 class Store:
-    """Objects by key; by UID of their owner; by kind and namespace."""
+    """Objects by key; by UID of their owner; by kind and namespace; versions by asset; runs that are not over."""
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
         self._owned: defaultdict[str, set[Key]] = defaultdict(set)
         self._uids: dict[str, Key] = {}
         self._spaces: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
+        self._groups: defaultdict[tuple[str, ...], set[Key]] = defaultdict(set)
         self._gone: dict[str, None] = {}  # UIDs of the last that were deleted, oldest first
 
     def __len__(self) -> int:
@@ -125,6 +148,14 @@ class Store:
     def within(self, kind: str, namespace: str) -> Iterator[Object]:
         """All objects of a kind in a namespace."""
         return (self._objects[key] for key in self._spaces.get((kind, namespace), ()))
+
+    def versions(self, namespace: str, asset: str) -> Iterator[Object]:
+        """The DataAssets of an asset."""
+        return (self._objects[key] for key in self._groups.get(("DataAsset", namespace, asset), ()))
+
+    def unfinished(self, namespace: str) -> Iterator[Object]:
+        """The JobRuns of a namespace that are not over."""
+        return (self._objects[key] for key in self._groups.get(("JobRun", namespace), ()))
 
     def keys(self, kind: str) -> list[Key]:
         """All keys of a kind."""
@@ -151,6 +182,8 @@ class Store:
         self._objects[key] = kept
         self._uids[meta["uid"]] = key
         self._spaces[kind, key.namespace].add(key)
+        if group := _group(key, kept):
+            self._groups[group].add(key)
         if owner := controller_uid(kept):
             self._owned[owner].add(key)
         return key
@@ -174,8 +207,7 @@ class Store:
         found = self._objects.pop(key)
         self._uids.pop(found["metadata"]["uid"], None)
         self._spaces[key.kind, key.namespace].discard(key)
+        if group := _group(key, found):
+            _discard(self._groups, group, key)
         if owner := controller_uid(found):
-            keys = self._owned[owner]
-            keys.discard(key)
-            if not keys:
-                del self._owned[owner]
+            _discard(self._owned, owner, key)

@@ -78,7 +78,7 @@ JOB = job(assets={"store": "lake"}, revision="f-1")
 
 
 def test_a_published_output_becomes_the_next_version() -> None:
-    action = produce(SUBJECT, POD, JOB, [asset("a", version="4")], at(9))
+    action = produce(SUBJECT, POD, JOB, [asset("a", version="4")], set(), at(9))
     assert isinstance(action, CreateAsset)
     assert action.manifest["metadata"] == {"name": "heart-5", "namespace": "tenant"}
     assert action.manifest["spec"] == {
@@ -92,33 +92,33 @@ def test_a_published_output_becomes_the_next_version() -> None:
 
 def test_it_is_told_who_made_it_before_the_run_is_over() -> None:
     made = asset("heart-5", version="5", path=PATH)
-    action = produce(SUBJECT, POD, JOB, [made], at(9))
+    action = produce(SUBJECT, POD, JOB, [made], set(), at(9))
     assert isinstance(action, PatchStatus)
     producer = {"jobRun": "score", "uid": RUN_UID, "function": "heart", "functionRevision": "f-1"}
     assert action.status["producedBy"] == producer
     about = {"bytes": 9, "files": 2, "sha256": "ab", "contentDigest": "cd", "version": "5"}
     assert about.items() <= action.status.items()
     told_already = asset("heart-5", 0, action.status, version="5", path=PATH)
-    assert produce(SUBJECT, POD, JOB, [told_already], at(9)) == {"scores": "5"}
+    assert produce(SUBJECT, POD, JOB, [told_already], set(), at(9)) == {"scores": "5"}
 
 
 def test_a_version_that_somebody_else_has_is_not_the_runs() -> None:
     taken = asset("mine", 1, version="5")
     lost = asset("heart-5", 2, version="5", path=PATH)
-    action = produce(SUBJECT, POD, JOB, [taken, lost], at(9))
+    action = produce(SUBJECT, POD, JOB, [taken, lost], set(), at(9))
     assert isinstance(action, CreateAsset)
     assert action.manifest["spec"]["version"] == "6"
 
 
 def test_a_name_that_somebody_elses_asset_has_is_left_alone() -> None:
-    action = produce(SUBJECT, POD, JOB, [asset("heart-1", asset="lung", version="7")], at(9))
+    action = produce(SUBJECT, POD, JOB, [], {"heart-1"}, at(9))
     assert isinstance(action, CreateAsset)
     assert action.manifest["metadata"]["name"] == f"heart-1-{RUN_UID[:8]}"
 
 
 def test_an_output_that_was_not_published_makes_no_version() -> None:
     nothing = pod(over("main"), over("collect", message={"outputs": []}), phase="Succeeded")
-    assert produce(SUBJECT, nothing, JOB, [], at(9)) == {}
+    assert produce(SUBJECT, nothing, JOB, [], set(), at(9)) == {}
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,21 @@ def test_an_object_made_anew_under_its_name_takes_the_place() -> None:
     assert names(store.owned("o2", "Job")) == {"a"}
 
 
+def test_versions_are_found_by_their_asset_and_runs_only_until_they_are_over() -> None:
+    store = Store()
+    for name, version, spec in (("heart-1", 1, {"asset": "heart"}), ("heart", 2, {}), ("lung-1", 3, {"asset": "lung"})):
+        store.put("DataAsset", {**obj(name, name, version), "spec": spec})
+    assert names(store.versions("tenant", "heart")) == {"heart-1", "heart"}
+    assert names(store.versions("other", "heart")) == set()
+    store.remove("DataAsset", "tenant", "heart", "heart")
+    assert names(store.versions("tenant", "heart")) == {"heart-1"}
+    run = {"spec": {"functionRef": {"name": "f"}}}
+    for name in ("one", "two"):
+        store.put("JobRun", {**obj(name, name, 4), **run})
+    store.put("JobRun", {**obj("one", "one", 5), **run, "status": {"phase": "Failed"}})
+    assert names(store.unfinished("tenant")) == {"two"}
+
+
 def test_a_late_deletion_does_not_remove_the_successor() -> None:
     store = Store()
     store.put("Job", obj(uid="old", version=50))
