@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from support.waiting import wait_for
 
 OPERATOR = "system:serviceaccount:millrace-system:millrace-operator"
 MOST_WRITES, MOST_EVENTS = 3, 4
+SHORT = 5  # seconds; a phase of a run is written where it lasts for longer than one
+TRIES = [f"short-{number}" for number in range(8)]  # for a machine that does other work too
 local = pytest.mark.skipif(not canary.node().exists(), reason="only the local provider shows the audit log")
 Writes = Counter[tuple[str, str, str]]
 
@@ -39,14 +42,22 @@ def events(namespace: Namespace, name: str) -> list[str]:
     return [event["reason"] for event in found for _ in range(event.get("count") or 1)]
 
 
+def run(namespace: Namespace, name: str) -> float:
+    """Seconds from the run's creation to its end."""
+    namespace.apply(job_run(name, "f"))
+    status = namespace.finished(name)
+    assert status["phase"] == "Succeeded"
+    created = namespace.get("jobrun", name)["metadata"]["creationTimestamp"]
+    return (datetime.fromisoformat(status["times"]["finished"]) - datetime.fromisoformat(created)).total_seconds()
+
+
 @local
 def test_a_short_run_costs_at_most_three_writes_and_four_events_beyond_a_bare_job(namespace: Namespace) -> None:
     namespace.apply(function("f", "import time\ndef main():\n    time.sleep(1)\n"))
-    for name in ("first", "short"):  # the first run of a revision makes its ConfigMap
-        namespace.apply(job_run(name, "f"))
-        status = namespace.finished(name)
-        assert status["phase"] == "Succeeded"
-    bare = namespace.get("job", "short")
+    run(namespace, "first")  # the first run of a revision makes its ConfigMap
+    name = next((name for name in TRIES if run(namespace, name) < SHORT), None)
+    assert name, f"on this machine no run of 1 s takes less than {SHORT} s"
+    bare = namespace.get("job", name)
     spec: dict[str, Any] = bare["spec"]
     del spec["selector"], spec["template"]["metadata"]["labels"]
     meta = {"name": "bare"}
@@ -55,16 +66,16 @@ def test_a_short_run_costs_at_most_three_writes_and_four_events_beyond_a_bare_jo
     def complete(name: str) -> bool:
         return bool(namespace.get("job", name)["status"].get("completionTime"))
 
-    for name in ("short", "bare"):
-        wait_for(f"Job {name} is complete", lambda name=name: complete(name))  # type: ignore[misc]
-    run, job = writes(namespace, "short"), writes(namespace, "bare")
-    print(f"run: {run}\nbare Job: {job}")
-    ours = {what: count for what, count in run.items() if what[0] == OPERATOR}
+    for made in (name, "bare"):
+        wait_for(f"Job {made} is complete", lambda made=made: complete(made))  # type: ignore[misc]
+    short, job = writes(namespace, name), writes(namespace, "bare")
+    print(f"run: {short}\nbare Job: {job}")
+    ours = {what: count for what, count in short.items() if what[0] == OPERATOR}
     assert ours[OPERATOR, "create", "jobs"] == 1, "the audit log is not read well"
     assert sum(ours.values()) <= MOST_WRITES, ours
-    systems = [{what for what in found if what[0].startswith("system:") and what[0] != OPERATOR} for found in (run, job)]
+    systems = [{what for what in found if what[0].startswith("system:") and what[0] != OPERATOR} for found in (short, job)]
     assert systems[0] == systems[1], "others write of a run what they do not write of a bare Job"
-    told = Counter(events(namespace, "short"))
+    told = Counter(events(namespace, name))
     beyond = told - Counter(events(namespace, "bare"))
     print(f"Events beyond a bare Job: {beyond}")
     assert beyond.total() <= MOST_EVENTS, beyond
