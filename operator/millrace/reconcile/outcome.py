@@ -84,6 +84,12 @@ def _inputs(run: JobRun, assets: Mapping[str, Any] | None, pod: PodFacts | None)
     return list(found.values())
 
 
+def tell(run: JobRun, reason: str, message: str, *, warning: bool) -> Emit:
+    """An Event about the run."""
+    meta = run.metadata
+    return Emit("JobRun", meta.namespace, meta.name, meta.uid, warning, reason, message)
+
+
 def progress(
     run: JobRun,
     *,
@@ -166,8 +172,6 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
             "logs": logs_of(pod),
         }
         status |= {key: value for key, value in found.items() if value}
-    meta = run.metadata
-    text = message or f"finished after {status['duration']}"
-    event = Emit("JobRun", meta.namespace, meta.name, meta.uid, not succeeded, reason, text)
+    event = tell(run, reason, message or f"finished after {status['duration']}", warning=not succeeded)
     # Nothing may happen to its Jobs any more: whoever finished it comes back to see when they go.
     return Plan((*_write(run, marks, status, now), event), again=0)

@@ -29,7 +29,7 @@ from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
 from millrace.reconcile.assets import produce
-from millrace.reconcile.outcome import Outcome, assets_of, finish, note, progress, wait
+from millrace.reconcile.outcome import Outcome, assets_of, finish, note, progress, tell, wait
 from millrace.reconcile.plan import (
     NOTHING,
     Action,
@@ -276,7 +276,8 @@ def _after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: 
         revision=newest.revision,
     )
     again = CreateNextAttempt(meta.namespace, newest.name, meta.name, meta.uid, following, charged)
-    return Plan((again, *started), again=waiting.NO_POD_SECONDS)
+    # The status will soon tell of this attempt only.
+    return Plan((again, *started, tell(run, Reason.RETRYING, what, warning=True)), again=waiting.NO_POD_SECONDS)
 
 
 def _charged_before(newest: JobFacts | None, attempt: int, pods: Mapping[str, PodFacts]) -> int:

@@ -50,6 +50,9 @@ NEEDY = function(requirements=["x==1"])
 NEEDY_REVISION = revision_name("heart", NEEDY.spec.dump())
 
 
+TOLD = "Event Retrying"
+
+
 def short(action: Action) -> str | None:
     """An action in a few words; None for a status write, which has its own columns."""
     match action:
@@ -535,7 +538,7 @@ RETRYING: dict[str, Case] = {
         started({"retries": 1}, now=20, jobs=(failed_job(when=10),), pods={1: EXIT_1}),
         "Pending",
         "Retrying",
-        ("Next 2 from score, 1 charged",),
+        ("Next 2 from score, 1 charged", TOLD),
         says="attempt 1 failed: UserError: boom",
     ),
     "the second failure doubles the pause": Case(
@@ -560,13 +563,13 @@ RETRYING: dict[str, Case] = {
         second(now=51, jobs=(failed_job(), failed_job(2, when=40)), pods={2: EXIT_1}),
         "Pending",
         "Retrying",
-        ("Next 3 from score-2, 1 charged",),
+        ("Next 3 from score-2, 1 charged", TOLD),
     ),
     "all retries are used, and the second Job is gone": Case(
         second(now=50, jobs=(failed_job(),), learned=Learned(absent_jobs=frozenset({"score-2"}))),
         "Pending",
         "Retrying",
-        ("Next 3 from score, 1 charged",),
+        ("Next 3 from score, 1 charged", TOLD),
     ),
     "all retries are used, and the first Job is gone": Case(
         second(now=50, jobs=(failed_job(2, when=40, charged=1),), pods={2: EXIT_1}),
@@ -578,17 +581,20 @@ RETRYING: dict[str, Case] = {
         started(now=60, jobs=(failed_job(message="Pod a has condition DisruptionTarget"),), pods={1: EVICTED}),
         "Pending",
         "Retrying",
-        ("Next 2 from score, 0 charged",),
+        ("Next 2 from score, 0 charged", TOLD),
         says="attempt 1 failed: Evicted",
     ),
     "evicted, and its pod is gone": Case(
         started(now=60, jobs=(failed_job(message="Pod a has condition DisruptionTarget matching FailJob rule at index 0"),)),
         "Pending",
         "Retrying",
-        ("Next 2 from score, 0 charged",),
+        ("Next 2 from score, 0 charged", TOLD),
     ),
     "deleted by somebody": Case(
-        started(now=60, jobs=(failed_job(),), pods={1: DELETED}), "Pending", "Retrying", ("Next 2 from score, 0 charged",)
+        started(now=60, jobs=(failed_job(),), pods={1: DELETED}),
+        "Pending",
+        "Retrying",
+        ("Next 2 from score, 0 charged", TOLD),
     ),
     "evicted the tenth time": Case(
         snapshot(
@@ -598,7 +604,7 @@ RETRYING: dict[str, Case] = {
         ),
         "Pending",
         "Retrying",
-        (f"Next {MAX_DISRUPTIONS + 1} from score-{MAX_DISRUPTIONS}, 0 charged",),
+        (f"Next {MAX_DISRUPTIONS + 1} from score-{MAX_DISRUPTIONS}, 0 charged", TOLD),
     ),
     "evicted too often": Case(
         snapshot(
@@ -614,7 +620,7 @@ RETRYING: dict[str, Case] = {
         started(now=91, pods={1: pod(running(), **TERMINATING)}),
         "Pending",
         "Retrying",
-        ("Next 2 from score, 0 charged",),
+        ("Next 2 from score, 0 charged", TOLD),
         says="NodeLost",
     ),
     "the node may still answer": Case(started(now=89, pods={1: pod(running(), **TERMINATING)}), "Running", again=(1, 3)),
@@ -716,7 +722,7 @@ GONE: dict[str, Case] = {
         started(now=60, jobs=(job(deleted=True, active=0),), pods={1: DELETED}),
         "Pending",
         "Retrying",
-        ("Next 2 from score, 0 charged",),
+        ("Next 2 from score, 0 charged", TOLD),
     ),
 }
 
