@@ -134,11 +134,12 @@ def _check_mounts(run: JobRun) -> Obstacle | None:
     """The user's volumes may stand beside ours, not in their place: main must not reach the seal or change the lock."""
     volumes = {volume.get("name") for volume in run.spec.volumes}
     for mount in run.spec.volume_mounts:
-        name, path = mount.get("name"), posixpath.normpath(str(mount.get("mountPath")))
+        # The kubelet takes a relative path for one from the root, and the kernel // for /.
+        name, path = mount.get("name"), posixpath.normpath("/" + str(mount.get("mountPath")).lstrip("/"))
         if name not in volumes:
             return Obstacle(Reason.INVALID_POD_TEMPLATE, f"volumeMounts: {name} is not a name under volumes", heals=False)
         for ours in (ROOT, IMAGE_RUNTIME_DIR):
-            if f"{path}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{path}/"):
+            if f"{path}/".startswith(f"{ours}/") or ours.startswith(posixpath.join(path, "")):
                 return Obstacle(Reason.INVALID_POD_TEMPLATE, f"volumeMounts: {path} is millrace's own place", heals=False)
     return None
 

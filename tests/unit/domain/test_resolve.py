@@ -65,7 +65,17 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
             True,
             "millrace's own",
         )
-        for path in ("/millrace", "/millrace/ctl/", "/a/../millrace/run", "/opt", "/opt/millrace/runtime/x")
+        for path in (
+            "/",
+            "/millrace",
+            "/millrace/ctl/",
+            "/a/../millrace/run",
+            "//millrace/run",
+            "millrace/run",
+            "../millrace",
+            "/opt",
+            "/opt/millrace/runtime/x",
+        )
     },
     "a store that is not there": (resolved(INPUT), "DataStoreNotFound", True, True, "DataStore lake does not exist"),
     "a store without a probe's answer": (resolved(INPUT, store(ready=None)), "DataStoreNotChecked", True, False, "lake"),
