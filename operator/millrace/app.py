@@ -20,6 +20,7 @@ import yaml
 
 from millrace.domain.settings import Settings
 from millrace.handlers import watch
+from millrace.kube import deep_json
 from millrace.kube.api import Api, ApiError, connect
 from millrace.kube.resources import WATCHED
 from millrace.runtime import health
@@ -185,6 +186,7 @@ def main() -> None:
     path = Path(os.environ.get("MILLRACE_CONFIG", "/etc/millrace/config.yaml"))
     raw = yaml.safe_load(path.read_text())
     configure_logs(os.environ.get("MILLRACE_LOG_LEVEL", "info"))
+    deep_json.install()
     with contextlib.suppress(asyncio.CancelledError):  # a signal
         asyncio.run(operate(Settings.model_validate(raw)))
 

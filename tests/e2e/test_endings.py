@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.cluster import Namespace, condition, function, job_run, kubectl
+from support.faulty_store import runtime_image
 from support.store import Bucket
 from support.waiting import wait_for
 
@@ -245,20 +246,30 @@ def test_a_quota_blocks_and_the_run_starts_when_there_is_room(namespace: Namespa
 
 
 def test_a_run_is_never_made_of_somebody_elses_job(namespace: Namespace) -> None:
+    """Though it has a run's labels, and its pod succeeds and reports in the words of ours."""
+    labels = {"app.kubernetes.io/managed-by": "millrace", "millrace.dev/component": "run", "millrace.dev/jobrun": "taken"}
+    report = json.dumps({"outputs": [{"name": "out", "uri": "s3://elsewhere/out.zip", "bytes": 1, "files": 1}]})
+    container = {
+        "name": "main",
+        "image": runtime_image(),
+        "command": ["python3", "-c", f"open('/dev/termination-log', 'w').write({report!r})"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    restricted = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod = {"restartPolicy": "Never", "securityContext": restricted, "containers": [container]}
     foreign = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": "taken"},
-        "spec": {
-            "suspend": True,
-            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/none"}]}},
-        },
+        "metadata": {"name": "taken", "labels": labels},
+        "spec": {"template": {"metadata": {"labels": labels}, "spec": pod}},
     }
     namespace.apply(foreign, function("mine", "def main():\n    pass\n"))
+    namespace.kubectl("wait", "job/taken", "--for=condition=Complete", "--timeout=60s", seconds=70)
     before = namespace.get("job", "taken")
     namespace.apply(job_run("taken", "mine"))
     status = namespace.finished("taken")
     assert (status["phase"], status["failure"]["reason"]) == ("Failed", "NameTaken")
+    assert "outputs" not in status
     after = namespace.get("job", "taken")
     assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
     assert "ownerReferences" not in after["metadata"]

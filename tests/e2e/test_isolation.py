@@ -1,32 +1,37 @@
-"""User code gets no credential and can neither forge nor leak: promises 3 and 7, on the cluster."""
+"""User code gets no credential and can neither forge nor leak: promises 3 and 7, S01, S10 and S11, on the cluster."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import re
 import secrets
 import urllib.parse
 
+import pytest
 from minio.credentials import StaticProvider
 from minio.minioadmin import MinioAdmin
 
-from support.cluster import Namespace, function, job_run, kubectl
+from support.cluster import Namespace, Refused, function, job_run, kubectl
 from support.store import Bucket, data_store, root_keys, secret
+from support.waiting import wait_for
 
+LEVEL = "pod-security.kubernetes.io/enforce"
 CURIOUS = """
-import glob, os, pathlib
+import glob, json, os, pathlib
 out = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"])
 def main(data):
-    seen = dict(os.environ)
-    for pattern in ("/proc/*/environ", "/proc/*/cmdline", "/proc/*/maps", "/proc/*/mem", "/var/run/secrets/**", "/millrace/**"):
+    seen = dict(os.environ, pids=[int(pid) for pid in os.listdir("/proc") if pid.isdigit()], own=os.getpid())
+    for pattern in ("/proc/*/environ", "/proc/*/cmdline", "/proc/*/maps", "/proc/*/mem", "/proc/*/mountinfo",
+                    "/run/secrets/**", "/var/run/secrets/**", "/millrace/**"):
         for path in glob.glob(pattern, recursive=True):
             try:
                 with open(path, "rb") as file:
-                    seen[path] = file.read(100_000)
+                    seen[path] = file.read(100_000).decode(errors="replace")
             except OSError as error:
                 seen[path] = error.strerror
-    (out / "seen.txt").write_text("\\n".join(f"{key}={value}" for key, value in seen.items()))
+    (out / "seen.json").write_text(json.dumps(seen))
     print(seen)
     raise SystemExit("the end of it")
 """
@@ -47,9 +52,11 @@ def test_a_store_credential_is_nowhere_but_in_its_secret(namespace: Namespace, b
         secret("store", access_key=access, secret_key=key),
         data_store("store", bucket.name),
         function("curious", CURIOUS),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "curious"}},
         job_run(
             "curious-1",
             "curious",
+            serviceAccountName="curious",  # no reason to get its token
             inputs=[{"name": "data", "dataStore": {"name": "store", "path": "in"}}],
             outputs=[{"name": "out", "dataStore": {"name": "store", "path": "res"}, "when": "Always"}],
         ),
@@ -63,9 +70,14 @@ def test_a_store_credential_is_nowhere_but_in_its_secret(namespace: Namespace, b
     logs = [namespace.kubectl("logs", pod["metadata"]["name"], "-c", name) for name in ("stage", "main", "collect")]
     operator = kubectl("-n", "millrace-system", "logs", "deploy/millrace-operator")
     stored = [bucket.get(name) for name in bucket.names()]
-    seen = bucket.unzip("res/out.zip")["seen.txt"]
-    assert b"BATCH_INPUT_DIR" in seen
-    places = [everything, *logs, operator, *(data.decode(errors="replace") for data in (*stored, seen))]
+    text = bucket.unzip("res/out.zip")["seen.json"]
+    seen = json.loads(text)
+    assert "BATCH_INPUT_DIR" in seen
+    assert set(seen["pids"]) == {1, seen["own"]}, "processes of other containers"
+    mounts = [line.split()[4] for line in seen["/proc/self/mountinfo"].splitlines()]
+    assert "/millrace/run" in mounts
+    assert not [path for path in (*seen, *mounts) if "secrets" in path or path.startswith("/millrace/seal")]
+    places = [everything, *logs, operator, *(data.decode(errors="replace") for data in (*stored, text))]
     forms = {key, base64.b64encode(key.encode()).decode(), urllib.parse.quote(key)}
     for place in places:
         assert not [form for form in forms if form in place]
@@ -164,6 +176,27 @@ def test_every_container_of_ours_is_restricted_and_has_no_token(namespace: Names
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
     main = next(container for container in spec["containers"] if container["name"] == "main")
     assert "secretKeyRef" not in json.dumps(main)
+
+
+def test_pod_security_restricted_has_no_word_against_any_pod_of_ours(namespace: Namespace, store: Bucket) -> None:
+    """Asked of all pods that are there, as when a namespace gets the level: it names the one that is not ours, and no other."""
+    namespace.apply(
+        data_store("broken", "there-is-no-such-bucket", default=False, secret_name="store"),  # its probe's pod stays
+        function("plain", "def main():\n    pass\n"),
+        job_run("plain-1", "plain", outputs=[{"name": "out", "asset": "nothing"}]),
+    )
+    assert namespace.finished("plain-1")["phase"] == "Succeeded"
+    wait_for("the probe's pod", lambda: namespace.list("pods", "millrace.dev/datastore=broken"))
+    kubectl("label", "namespace", namespace.name, f"{LEVEL}=privileged", "--overwrite")
+    namespace.kubectl("run", "foreign", "--image=localhost/none", "--restart=Never")
+    with pytest.raises(Refused) as refused:
+        kubectl(
+            *("label", "namespace", namespace.name, f"{LEVEL}=restricted", "--overwrite"),
+            *("--dry-run=server", "--warnings-as-errors"),
+        )
+    assert re.findall(r"^Warning: (\S+): ", str(refused.value), re.MULTILINE) == ["foreign"], refused.value
+    labels = json.loads(kubectl("get", "namespace", "millrace-system", "-o", "json"))["metadata"]["labels"]
+    assert labels[LEVEL] == "restricted", "the operator's own"
 
 
 def test_the_operator_may_not_read_secrets_and_user_labels_reach_no_child(namespace: Namespace) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from support import canary
+from support import audit, canary
+from support.audit import OPERATOR
 from support.cluster import Namespace, function, job_run
 from support.waiting import wait_for
 
-OPERATOR = "system:serviceaccount:millrace-system:millrace-operator"
 MOST_WRITES, MOST_EVENTS = 3, 4
 SHORT = 5  # seconds; a phase of a run is written where it lasts for longer than one
 TRIES = [f"short-{number}" for number in range(8)]  # for a machine that does other work too
@@ -24,15 +23,10 @@ Writes = Counter[tuple[str, str, str]]
 def writes(namespace: Namespace, name: str) -> Writes:
     """Writes to the object of that name, its Job and its pod that went through: user, verb, resource. Events are not among them."""
     found: Writes = Counter()
-    for path in (canary.node().parent / "audit").iterdir():
-        for line in path.read_text().splitlines():
-            if f'"{namespace.name}"' not in line:
-                continue
-            entry = json.loads(line)
-            what = entry["objectRef"]
-            if entry["responseStatus"]["code"] < 300 and what.get("name", "").startswith(name):
-                resource = "/".join(part for part in (what["resource"], what.get("subresource")) if part)
-                found[entry["user"]["username"], entry["verb"], resource] += 1
+    for entry in audit.entries(f'"{namespace.name}"'):
+        named = entry["objectRef"].get("name", "").startswith(name)
+        if named and entry["verb"] != "get" and entry["responseStatus"]["code"] < 300:
+            found[entry["user"]["username"], entry["verb"], audit.resource(entry)] += 1
     return found
 
 

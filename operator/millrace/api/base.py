@@ -65,8 +65,12 @@ def validated(*rules: dict[str, str], **extra: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"x-kubernetes-validations": list[Any](rules), **extra})
 
 
-# Passed through to the pod as it is; the API server checks it when the pod is made.
-Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+# Passed through to the pod as it is; the API server checks it when the pod is made. Atomic: else managedFields has its
+# fields, some levels deeper than they are, and of nearly 10,000 levels the API server stores what it cannot read again.
+Opaque = Annotated[
+    dict[str, Any],
+    Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}),
+]
 Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
 Quantity = Annotated[
     str, Field(pattern=QUANTITY, max_length=32, coerce_numbers_to_str=True, json_schema_extra={"x-quantity": True})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,12 +12,12 @@ from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.assets import find_version
+from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
-from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
 
 @dataclass(frozen=True)
@@ -130,19 +129,6 @@ def _check_store(name: str, stores: Mapping[str, DataStore]) -> Obstacle | None:
     return None
 
 
-def _check_mounts(run: JobRun) -> Obstacle | None:
-    """The user's volumes may stand beside ours, not in their place: main must not reach the seal or change the lock."""
-    volumes = {volume.get("name") for volume in run.spec.volumes}
-    for mount in run.spec.volume_mounts:
-        name, path = mount.get("name"), posixpath.normpath(str(mount.get("mountPath")))
-        if name not in volumes:
-            return Obstacle(Reason.INVALID_POD_TEMPLATE, f"volumeMounts: {name} is not a name under volumes", heals=False)
-        for ours in (ROOT, IMAGE_RUNTIME_DIR):
-            if f"{path}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{path}/"):
-                return Obstacle(Reason.INVALID_POD_TEMPLATE, f"volumeMounts: {path} is millrace's own place", heals=False)
-    return None
-
-
 def _with_profile(run: JobRun, profile: Profile) -> JobRun:
     """The run as its profile has it: name by name the profile wins, and its tolerations are added."""
     own = run.spec.resources or {}
@@ -210,7 +196,7 @@ def resolve(
     if shared:
         names = ", ".join(sorted(shared))
         return Obstacle(Reason.PARAMETER_MISMATCH, f"both an input and a parameter are named {names}", heals=False)
-    if obstacle := _check_mounts(run):
+    if obstacle := check_nesting(run) or check_mounts(run):
         return obstacle
     if run.spec.profile:
         profile = settings.profiles.get(run.spec.profile)

@@ -327,10 +327,15 @@ def kubeconfig(api: ApiServer, token: str) -> Object:
 def test_the_operator_writes_statuses_and_nothing_else_does(users: Users) -> None:
     users.api.admin.create("jobruns", run("told", serviceAccountName="k"))
     patch = {"status": {"phase": "Succeeded"}}
-    editor = next(role for role in rendered("roles.yaml") if role["metadata"]["name"].endswith("-edit"))
-    with users.client(*editor["rules"]) as client, pytest.raises(Refused) as refused:
-        client.merge("jobruns/status", NAMESPACE, "told", patch)
-    assert refused.value.status == 403
+    roles = rendered("roles.yaml")
+    assert [role["metadata"]["name"] for role in roles] == ["millrace-view", "millrace-edit"]
+    for role in roles:
+        with users.client(*role["rules"]) as client:
+            for resource in ("dataassets", "datastores", "functions", "jobruns"):
+                with pytest.raises(Refused) as refused:
+                    client.merge(f"{resource}/status", NAMESPACE, "told", patch)
+                assert refused.value.status == 403
+    [_, editor] = roles
     operator = next(found for found in rendered("rbac.yaml") if found["kind"] == "ClusterRole")
     with users.client(*operator["rules"]) as client:
         client.merge("jobruns/status", NAMESPACE, "told", patch)

@@ -83,3 +83,19 @@ def test_everything_in_a_spec_has_a_limit(definition: Object) -> None:
 def test_nothing_has_a_default(definition: Object) -> None:
     """A default would be written into specs, and GitOps tools would see a difference."""
     assert [path for path, schema in spec_parts(definition) if "default" in schema] == []
+
+
+def test_objects_without_a_schema_are_atomic(definition: Object) -> None:
+    """Else managedFields has their fields some levels deeper, and the API server stores what it cannot read again."""
+
+    def free(schema: Object, path: str) -> Iterator[str]:
+        if schema.get("x-kubernetes-preserve-unknown-fields") and "type" in schema:
+            atomic = schema.get("x-kubernetes-map-type") == "atomic" or path.endswith("[]")  # lists are, as they are
+            yield from () if atomic else (path,)
+        for name, child in schema.get("properties", {}).items():
+            yield from free(child, f"{path}.{name}")
+        if items := schema.get("items"):
+            yield from free(items, f"{path}[]")
+
+    [version] = definition["spec"]["versions"]
+    assert list(free(version["schema"]["openAPIV3Schema"], "")) == []

@@ -151,6 +151,33 @@ def test_says_where_and_what(api: ApiServer, obj: Object, path: str, text: str) 
     assert refused.value.status == (422 if text else 400)
 
 
+# What of a pod and of its containers a run and a Function may set. All else that Kubernetes has, in later versions too, they may not.
+OFFERED = {
+    "JobRun": "affinity env imagePullSecrets nodeSelector priorityClassName resources runtimeClassName serviceAccountName "
+    "tolerations volumeMounts volumes",
+    "Function": "image",
+}
+PATCHES = ["podSpecPatch", "podTemplate", "podMetadata", "template", "executor", "sidecars", "hooks", "artifactGC"]
+
+
+@pytest.mark.parametrize("plain", [run("wide"), function("wide")], ids=["JobRun", "Function"])
+def test_every_field_of_a_pod_that_is_not_offered_is_refused_by_its_name(api: ApiServer, plain: Object) -> None:
+    schemas = api.admin.request("GET", "/openapi/v3/api/v1")["components"]["schemas"]
+    kinds = ("PodSpec", "Container", "EphemeralContainer", "PodTemplateSpec")
+    fields = {field for kind in kinds for field in schemas[f"io.k8s.api.core.v1.{kind}"]["properties"]}
+    offered = set(OFFERED[plain["kind"]].split())
+    assert offered <= fields
+    forbidden = [*sorted(fields - offered - {"spec"}), *PATCHES]
+    assert {"hostNetwork", "hostPID", "securityContext", "automountServiceAccountToken", "command"} <= set(forbidden)
+    assert len(forbidden) > 40
+    for field in forbidden:
+        with pytest.raises(Refused) as refused:
+            api.admin.create(resource(plain), {**plain, "spec": {**plain["spec"], field: {}}}, strict=True)
+        assert (refused.value.status, f'unknown field "spec.{field}"' in refused.value.message) == (400, True), refused.value
+    lenient = {**plain, "spec": {**plain["spec"], **{field: {} for field in forbidden}}}
+    assert api.admin.create(resource(plain), lenient)["spec"] == plain["spec"]
+
+
 CHANGES: dict[str, tuple[Object, str]] = {
     "functionRef": ({"functionRef": {"name": "g"}}, "functionRef"),
     "description": ({"description": "b"}, "description"),

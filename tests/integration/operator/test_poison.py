@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -48,6 +49,46 @@ def test_a_poisonous_run_has_its_own_reason_and_stops_no_other(api_server: ApiSe
         else:
             succeed(rig, name)
             rig.phase(name, "Succeeded")
+
+
+DEEPEST = 9997  # the API server takes objects of 10,000 levels
+
+
+def runs(rig: Rig) -> str:
+    """The path of the namespace's JobRuns."""
+    return f"/apis/millrace.dev/v1alpha1/namespaces/{rig.namespace}/jobruns"
+
+
+def deepest(rig: Rig, name: str, opened: str, closed: str) -> None:
+    """A run that is as deep as the API server takes: as text, since Python writes no such JSON."""
+    run = json.dumps(rig.placed(cluster.job_run(name, "f", parameters={"x": "DEEP"})))
+    text = run.replace('"DEEP"', opened * (DEEPEST - 1) + "0" + closed * (DEEPEST - 1))
+    done = rig.server.kubectl("create", "--raw", runs(rig), "-f", "-", stdin=text)
+    assert done.returncode == 0, done.stderr
+
+
+def test_runs_as_deep_as_the_api_server_takes_stop_no_other(api_server: ApiServer) -> None:
+    """Neither by the list at the start nor by the watch; and the API server can list them."""
+    with operator(api_server, start=False) as rig:
+        rig.function()
+        deepest(rig, "listed", "[", "]")
+        deepest(rig, "listed-too", '{"a":', "}")
+        rig.start()
+        deepest(rig, "watched", "[", "]")
+        deepest(rig, "watched-too", '{"a":', "}")
+        check_others(rig)
+        for name in ("listed", "listed-too", "watched", "watched-too"):
+            message = patiently(f"the end of {name}", lambda name=name: failure(rig, name))  # type: ignore[misc]
+            assert message.startswith("PayloadTooLarge spec.parameters is nested "), message
+            assert len(message) < MESSAGE
+            done = rig.server.kubectl("delete", "--raw", f"{runs(rig)}/{name}")  # the tests' own client cannot read it
+            assert done.returncode == 0, done.stderr
+
+
+def failure(rig: Rig, name: str) -> str:
+    """Reason and message of a run's end, by kubectl; empty before."""
+    told = "jsonpath={.status.failure.reason} {.status.failure.message}"
+    return rig.server.kubectl("-n", rig.namespace, "get", "jobruns", name, "-o", told).stdout.strip()
 
 
 def test_objects_with_the_longest_names_and_annotations(api_server: ApiServer, recovery: Recovery) -> None:

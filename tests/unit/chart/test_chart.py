@@ -142,6 +142,14 @@ def test_what_is_cluster_wide_is_made_where_it_is_allowed(render, value, namespa
     assert [key in manifests for key in kinds[value]] == [made, made]
 
 
+def test_the_admission_policy_denies_where_it_fails_or_cannot_tell(render):
+    manifests = render()
+    policy = manifests["ValidatingAdmissionPolicy", "millrace-references"]["spec"]
+    binding = manifests["ValidatingAdmissionPolicyBinding", "millrace-references"]["spec"]
+    assert (policy["failurePolicy"], binding["validationActions"]) == ("Fail", ["Deny"])
+    assert "matchResources" not in binding
+
+
 def test_viewers_read_and_editors_write_but_no_status(render):
     manifests = render()
     view, edit = (manifests["ClusterRole", f"millrace-{name}"] for name in ("view", "edit"))

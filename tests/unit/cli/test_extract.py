@@ -1,7 +1,11 @@
-"""Unpacking writes nothing outside of its folder."""
+"""Unpacking writes nothing outside of its folder (S16; the other archive that is unpacked: tests/unit/inpod/test_tarball.py)."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -66,3 +70,103 @@ def test_a_null_byte_ends_no_name() -> None:
     assert member_path("a\0b") is None
     assert member_path("") is None
     assert str(member_path("a/b/")) == "a/b"
+
+
+ESCAPED = "millrace-escaped"
+PLACES = [
+    *(
+        "../{}",
+        "../../{}",
+        "a/../../{}",
+        "a/b/../../../{}",
+        "a/../{}",
+        "./../{}",
+        "a/./../../{}",
+        "..//{}",
+        "....//{}",
+        "{}/..",
+    ),
+    *("/{}", "//{}", "///{}", "/tmp/{}", "/../{}", "/./{}", "//tmp/{}"),
+    *(
+        "C:/{}",
+        "C:{}",
+        "C:\\{}",
+        "c:/../{}",
+        "\\{}",
+        "..\\{}",
+        "a\\..\\..\\{}",
+        "..\\/{}",
+        "\\\\host\\share\\{}",
+        "\\\\?\\C:\\{}",
+    ),
+    *("./{}", "a//{}", "a/./{}", "../{}/", "/{}/", "{}\0", "../{}\0.csv", "a\0/../{}"),
+    # No way out: these are names.
+    *("%2e%2e/{}", "..%2f{}", "\uff0e\uff0e/{}", "\u2025/{}", "~/{}", "$HOME/{}", ".../{}", "-rf/{}", "\u202e/{}"),
+]
+LINKS = ["..", "../..", "/", "/tmp", "/etc/passwd", "a", "."]
+HOSTILE: dict[str, list[tuple[str, bytes, int]]] = {
+    **{f"file {place!r}": [(place.format(ESCAPED), b"x", stat.S_IFREG | 0o644)] for place in PLACES},
+    **{f"link {place!r}": [(place.format(ESCAPED), b"/etc/passwd", stat.S_IFLNK | 0o777)] for place in PLACES},
+    # Argo Workflows, CVE-2025-66626: a link that the archive makes, and a file through it.
+    **{
+        f"through a link to {link}": [
+            ("l", link.encode(), stat.S_IFLNK | 0o777),
+            (f"l/{ESCAPED}", b"x", stat.S_IFREG | 0o644),
+        ]
+        for link in LINKS
+    },
+    **{
+        f"replaces a link to {link}": [("l", link.encode(), stat.S_IFLNK | 0o777), ("l", b"x", stat.S_IFREG | 0o644)]
+        for link in LINKS
+    },
+    **{
+        f"kind {kind:o}": [(ESCAPED, b"x", kind | 0o666)]
+        for kind in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK, 0o150000)
+    },
+    "a file below a file": [("a", b"x", 0), (f"a/b/{ESCAPED}", b"x", 0)],
+    "a folder where a file is": [("a", b"x", 0), ("a/", b"", 0)],
+    "a file where a folder is": [("a/", b"", 0), ("a", b"x", 0)],
+    "a name that is too long": [("n" * 300, b"x", 0)],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_leaves_nothing_outside_of_its_folder_and_no_link_in_it(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "a" / "b" / "out"
+    target.parent.mkdir(parents=True)
+    with zipfile.ZipFile(target.parent / "a.zip", "w") as found:
+        for member, data, mode in HOSTILE[name]:
+            info = zipfile.ZipInfo("x")
+            info.filename, info.external_attr, info.create_system = member, mode << 16, 3
+            found.writestr(info, data)
+    with contextlib.suppress(Refused):
+        extract(target.parent / "a.zip", target)
+    assert not [path for path in (Path("/"), Path("/tmp"), Path.home(), Path.cwd()) if (path / ESCAPED).exists()]
+    for path in tmp_path.rglob("*"):
+        assert path in (*target.parents, target.parent / "a.zip") or target in (path, *path.parents), path
+        assert path.is_dir() or (path.is_file() and not path.is_symlink()), path
+
+
+def test_the_hostile_archives_are_a_hundred() -> None:
+    assert len(HOSTILE) >= 100
+
+
+def test_a_flipped_bit_is_refused_or_other_content_within_the_folder(tmp_path: Path) -> None:
+    """Another method, another version, encrypted, cut off, no text: all that a byte can make of it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as found:
+        found.writestr("a/b.csv", "hello " * 50)
+        found.writestr("\u00fcbung.txt", "x")
+    refused, target = 0, tmp_path / "out"
+    for at, bit in itertools.product(range(len(packed.getvalue())), range(8)):
+        damaged = bytearray(packed.getvalue())
+        damaged[at] ^= 1 << bit
+        (tmp_path / "a.zip").write_bytes(damaged)
+        try:
+            extract(tmp_path / "a.zip", target)
+        except Refused:
+            refused += 1
+        assert {path.name for path in tmp_path.iterdir()} <= {"a.zip", "out"}
+        shutil.rmtree(target, ignore_errors=True)
+    assert refused > 100

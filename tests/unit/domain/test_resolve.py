@@ -9,12 +9,20 @@ import pytest
 from fixtures.objects import DATA, SETTINGS, function, run, stamp, store
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
+from millrace.domain.checks import DEEPEST
 from millrace.domain.resolve import Obstacle, Resolved, check_function, default_store, resolve, substitute
 from millrace.domain.settings import Profile
 
 
 def resolved(spec: dict[str, Any], *stores: DataStore, code: Function | None = None) -> Resolved | Obstacle:
     return resolve(run(**spec), code or function(), {found.metadata.name: found for found in stores}, (), SETTINGS)
+
+
+def deep(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        found = {"a": found}
+    return found
 
 
 ASSET = {"outputs": [{"name": "scores", "asset": "heart-scores"}]}
@@ -50,6 +58,27 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
         True,
         "data",
     ),
+    "parameters that are too deep": (
+        resolved({"parameters": deep(DEEPEST + 1)}),
+        "PayloadTooLarge",
+        False,
+        True,
+        f"spec.parameters is nested deeper than {DEEPEST} levels",
+    ),
+    "inputData that is too deep": (
+        resolved({"inputData": [{"values": [[1], deep(9000)]}]}),
+        "PayloadTooLarge",
+        False,
+        True,
+        "spec.inputData is nested",
+    ),
+    "an affinity that is too deep": (
+        resolved({"affinity": {"nodeAffinity": deep(9000)}}),
+        "PayloadTooLarge",
+        False,
+        True,
+        "spec.affinity is nested",
+    ),
     "a mount of one of our volumes": (
         resolved({"volumeMounts": [{"name": "seal", "mountPath": "/x"}]}),
         "InvalidPodTemplate",
@@ -65,7 +94,17 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
             True,
             "millrace's own",
         )
-        for path in ("/millrace", "/millrace/ctl/", "/a/../millrace/run", "/opt", "/opt/millrace/runtime/x")
+        for path in (
+            "/",
+            "/millrace",
+            "/millrace/ctl/",
+            "/a/../millrace/run",
+            "//millrace/run",
+            "millrace/run",
+            "../millrace",
+            "/opt",
+            "/opt/millrace/runtime/x",
+        )
     },
     "a store that is not there": (resolved(INPUT), "DataStoreNotFound", True, True, "DataStore lake does not exist"),
     "a store without a probe's answer": (resolved(INPUT, store(ready=None)), "DataStoreNotChecked", True, False, "lake"),
@@ -239,6 +278,10 @@ def test_an_output_with_href_is_the_scripts_affair() -> None:
 def test_images(spec: dict[str, Any], image: str, ours: bool) -> None:
     found = done({}, code=function(**spec))
     assert (found.image, found.image_is_ours) == (image, ours)
+
+
+def test_json_may_be_as_deep_as_the_limit() -> None:
+    assert done({"parameters": deep(DEEPEST)})
 
 
 def test_a_mount_beside_ours_is_the_users_affair() -> None:
