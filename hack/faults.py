@@ -11,7 +11,7 @@ from results import BAD, ROOT, Malformed
 TABLE = ROOT / "tests" / "faults.toml"
 PAGE = ROOT / "docs" / "faults.md"
 REQUIRED = {"id", "fault", "promise", "notice"}
-FIELDS = REQUIRED | {"tests", "missing", "open"}
+FIELDS = REQUIRED | {"tests", "missing", "open", "where"}
 HEAD = ("", "Fault", "Promise", "What you notice", "Tests", "Happened", "Recovery")
 KEPT = 5  # columns that the table alone decides; the others are a run's
 NONE = "-"
@@ -20,7 +20,10 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Fault:
-    """A row. `notice`: what a user sees of it. `missing`: why there is no test. `open`: what the tests do not show."""
+    """A row. `notice`: what a user sees of it. `missing`: why there is no test. `open`: what the tests do not show.
+
+    `where` is `local` for a fault that only a cluster of that provider can have, as in tests/acceptance.toml.
+    """
 
     id: str
     fault: str
@@ -29,6 +32,7 @@ class Fault:
     tests: tuple[str, ...] = ()
     missing: str = ""
     open: str = ""
+    where: str = ""
 
     @property
     def all_tests(self) -> tuple[str, ...]:
@@ -75,7 +79,9 @@ def result(fault: Fault, seen: Mapping[str, set[str]], recoveries: Mapping[str, 
     """From the words for its tests and their recoveries, as results.py reads them."""
     words = {test: seen.get(test) for test in fault.tests}
     bad = sorted(test.partition("::")[2] for test, said in words.items() if said and (said & BAD or "passed" not in said))
-    if bad:
+    if fault.where == "local" and any(said == {"skipped"} for said in words.values()):
+        happened = NOT_RUN
+    elif bad:
         happened = f"failed: {', '.join(bad)}"
     elif not fault.tests:
         happened = "no test"
