@@ -136,7 +136,8 @@ async def test_a_leader_that_slept_does_not_renew(server: Server, monkeypatch: p
     await asyncio.sleep(0)  # between two renewals
     puts = server.puts
     server.now += 120
-    await asyncio.wait_for(keeping, 5)
+    async with asyncio.timeout(5):
+        await keeping
     assert server.puts == puts
 
 

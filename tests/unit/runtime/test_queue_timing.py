@@ -16,7 +16,8 @@ async def test_a_key_that_was_asked_for_thrice_is_handed_out_once() -> None:
     assert await queue.get() == "a"
     queue.done("a")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(queue.get(), 0.01)
+        async with asyncio.timeout(0.01):
+            await queue.get()
 
 
 async def test_the_timers_end_when_they_are_cancelled_while_a_wish_comes_in() -> None:
