@@ -65,11 +65,26 @@ class DataStorePath(Model):
     path: DataPath
 
 
+Fields = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)]
+Cell = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class InlineData(Model):
+    """A table in the run itself: rows of values, and the names of their columns."""
+
+    fields: Fields | None = None
+    values: Annotated[list[Annotated[list[Cell], Field(max_length=1024)]], Field(max_length=100_000)]
+
+
 class Input(Model):
     """One input of a run."""
 
     model_config = validated(
-        exactly_one("asset", "dataStore"),
+        exactly_one("asset", "dataStore", "inline"),
+        rule(
+            "!has(self.inline) || !(has(self.optional) || has(self.stage) && self.stage == 'Never')",
+            "optional and stage Never do not go with inline; a JSON value for the handler goes under parameters",
+        ),
         rule("!has(self.glob) || !has(self.type) || self.type != 'uri_file'", "glob goes with type uri_folder only"),
     )
 
@@ -78,6 +93,9 @@ class Input(Model):
         None, description="NAME, NAME@latest or NAME:VERSION; the latest version is the one when the run is admitted."
     )
     data_store: DataStorePath | None = None
+    inline: InlineData | None = Field(
+        None, description="Written as NAME.csv and NAME.json; in the payload as scoring.input_data."
+    )
     type: Literal["uri_folder", "uri_file"] | None = Field(None, description="The asset's type, else uri_folder, if absent.")
     stage: Literal["Auto", "Download", "Never"] | None = Field(
         None,
@@ -114,11 +132,8 @@ class Output(Model):
 class InputData(Model):
     """Inline data: rows of values under the names of their fields (watsonx: scoring.input_data)."""
 
-    fields: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)] | None = None
-    values: Annotated[
-        list[Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]],
-        Field(max_length=100_000),
-    ]
+    fields: Fields | None = None
+    values: Annotated[list[Cell], Field(max_length=100_000)]
 
 
 class EnvVar(Model):

@@ -23,13 +23,13 @@ def _location(store: DataStore, path: str) -> dict[str, Any]:
     return {"bucket": s3.bucket, "path": f"{s3.prefix}/{path}" if s3.prefix else path}
 
 
-def reference(found: ResolvedInput) -> dict[str, Any]:
-    """The reference of an input, as in scoring.input_data_references."""
+def reference(found: ResolvedInput, store: DataStore) -> dict[str, Any]:
+    """The reference of an input in a store, as in scoring.input_data_references."""
     return {
         "id": found.input.name,
         "type": "data_asset" if found.staged else "connection_asset",
-        "connection": _connection(found.store),
-        "location": _location(found.store, found.path),
+        "connection": _connection(store),
+        "location": _location(store, found.path),
     }
 
 
@@ -58,10 +58,12 @@ def payload(resolved: Resolved) -> dict[str, Any]:
     """The payload of a run. What was not asked for is absent (seed 000, last but one note)."""
     run = resolved.run
     scoring: dict[str, Any] = {}
-    if run.spec.input_data:
-        scoring["input_data"] = [data.dump() for data in run.spec.input_data]
-    if resolved.inputs:
-        scoring["input_data_references"] = [reference(found) for found in resolved.inputs]
+    data = [found.dump() for found in run.spec.input_data]
+    data += [{"id": found.name, **found.inline.dump()} for found in run.spec.inputs if found.inline]
+    if data:
+        scoring["input_data"] = data
+    if references := [reference(found, found.store) for found in resolved.inputs if found.store]:
+        scoring["input_data_references"] = references
     if outputs := _output_references(resolved):
         scoring["output_data_reference"] = outputs[0]
         if len(outputs) > 1:

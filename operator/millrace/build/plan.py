@@ -43,13 +43,15 @@ def store_entry(store: DataStore, index: int) -> dict[str, Any]:
 
 def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[str, Any]:
     name = found.input.name
-    if not found.staged:
-        return {"name": name, "type": found.type, "stage": False, "reference": reference(found)}
+    if found.store and not found.staged:
+        return {"name": name, "type": found.type, "stage": False, "reference": reference(found, found.store)}
+    where: dict[str, Any] = {"inline": True, "key": f"{name}.csv"}
+    if found.store:
+        where = {"store": index[found.store.metadata.name], "key": found.path.strip("/")}
     return {
         "name": name,
         "type": found.type,
-        "store": index[found.store.metadata.name],
-        "key": found.path.strip("/"),
+        **where,
         "path": IN_DIR if alone else f"{IN_DIR}/{name}",
         "glob": found.input.glob,
         "optional": bool(found.input.optional),

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     VERSION_TAKEN = "VersionTaken"
     REFERENCE_FORBIDDEN = "ReferenceForbidden"
     REFERENCE_REJECTED = "ReferenceRejected"
+    INLINE_REJECTED = "InlineRejected"
     DATA_STORE_NOT_FOUND = "DataStoreNotFound"
     DATA_STORE_NOT_CHECKED = "DataStoreNotChecked"
     DATA_STORE_NOT_READY = "DataStoreNotReady"

@@ -14,6 +14,7 @@ from millrace.api.function import Function
 from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.assets import find_version
 from millrace.domain.conditions import find
+from millrace.domain.inline import uneven_row
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
@@ -23,10 +24,13 @@ from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
 @dataclass(frozen=True)
 class ResolvedInput:
-    """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named."""
+    """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named.
+
+    Of one that stands in the run itself `store` is None.
+    """
 
     input: Input
-    store: DataStore
+    store: DataStore | None
     path: str
     staged: bool
     asset: DataAsset | None = None
@@ -84,7 +88,7 @@ class Resolved:
     def data_stores(self) -> tuple[DataStore, ...]:
         """Stores that the run's data needs, each once, the first output's first: it holds the commit record."""
         used = [output.store for output in self.outputs]
-        used += [found.store for found in self.inputs if found.staged]
+        used += [found.store for found in self.inputs if found.staged and found.store]
         used += [self.logs_store] if self.logs_store else []
         return tuple({store.metadata.name: store for store in used}.values())
 
@@ -234,7 +238,7 @@ def resolve(
         if isinstance(place, Obstacle):
             return place
         inputs.append(place)
-    named = [place.store for place in inputs]
+    named = [place.store for place in inputs if place.store]
     named += [o.data_store.name for o in run.spec.outputs if o.data_store]
     named += [default.metadata.name] if default and needs_default else []
     for name in dict.fromkeys(named):
@@ -260,7 +264,7 @@ def resolve(
         image_is_ours=own_image is None,
         python_version=version,
         inputs=tuple(
-            ResolvedInput(i, stores[place.store], place.path, _staged(i, stores[place.store], default), place.asset)
+            ResolvedInput(i, stores.get(place.store or ""), place.path, _staged(i, place.store, default), place.asset)
             for i, place in zip(run.spec.inputs, inputs, strict=True)
         ),
         outputs=outputs,
@@ -270,12 +274,18 @@ def resolve(
 
 
 class _Place(NamedTuple):
-    store: str
+    store: str | None
     path: str
     asset: DataAsset | None = None
 
 
+_INLINE = _Place(None, "")
+
+
 def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: DataStore | None) -> _Place | Obstacle:
+    if found.inline:
+        uneven = uneven_row(found.inline)
+        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{uneven}", heals=False) if uneven else _INLINE
     if found.data_store:
         return _Place(found.data_store.name, found.data_store.path)
     version = find_version(found, run, assets)
@@ -288,15 +298,17 @@ def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: Data
     return _Place(store, version.spec.path, version)
 
 
-def _staged(found: Input, store: DataStore, default: DataStore | None) -> bool:
+def _staged(found: Input, store: str | None, default: DataStore | None) -> bool:
     """Auto, as in the seeds: what is managed (in the default store) is downloaded, else it is left to the script."""
+    if store is None:
+        return True
     match found.stage or "Auto":
         case "Download":
             return True
         case "Never":
             return False
         case _:
-            return default is not None and store.metadata.name == default.metadata.name
+            return default is not None and store == default.metadata.name
 
 
 def queued_seconds(run: JobRun) -> int:

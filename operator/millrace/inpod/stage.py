@@ -119,12 +119,18 @@ def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
     if not wanted:
         return []
     from millrace.data.errors import DataError
+    from millrace.inpod.inline import write_inline
 
     try:
-        stores = open_stores(plan, [item["store"] for item in wanted])
+        stores = open_stores(plan, [item["store"] for item in wanted if "store" in item])
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
-    return [functools.partial(_stage_one, stores[item["store"]], item, deadline, log) for item in wanted]
+    return [
+        functools.partial(_stage_one, stores[item["store"]], item, deadline, log)
+        if "store" in item
+        else functools.partial(write_inline, item, log)
+        for item in wanted
+    ]
 
 
 def _do(jobs: list[Callable[[], Json | None]]) -> list[Json | None]:

@@ -170,10 +170,12 @@ def _of_run(spec: JobRunSpec) -> Iterator[str]:
         if len(set(names)) < len(names):
             yield f"spec.{name}: two have one name"
     for number, item in enumerate(spec.inputs):
-        if (item.asset is None) == (item.data_store is None):
-            yield f"spec.inputs[{number}]: exactly one of asset, dataStore must be set"
+        if sum(value is not None for value in (item.asset, item.data_store, item.inline)) != 1:
+            yield f"spec.inputs[{number}]: exactly one of asset, dataStore, inline must be set"
         elif item.asset:
             yield f"spec.inputs[{number}].asset: a local run knows no assets; name the place under dataStore"
+        if item.inline and (item.optional is not None or item.stage == "Never"):
+            yield f"spec.inputs[{number}]: optional and stage Never do not go with inline"
         if item.glob and item.type == "uri_file":
             yield f"spec.inputs[{number}]: glob goes with type uri_folder only"
     for number, output in enumerate(spec.outputs):

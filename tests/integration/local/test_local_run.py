@@ -218,6 +218,36 @@ def main(n, flag, data, one, left, **rest):
     assert "without effect on this machine: resources, profile" in done.err
 
 
+def test_rows_of_the_run_are_files_and_in_the_payload(here: Here) -> None:
+    code = """
+import json, os
+def main(table, rows, row):
+    print(json.dumps([open(table).read(), {name: open(os.path.join(rows, name)).read() for name in sorted(os.listdir(rows))}]))
+    print(os.listdir(row), os.path.dirname(row) == os.environ["BATCH_INPUT_DIR"])
+    print(json.dumps(json.load(open(os.environ["JOBS_PAYLOAD_FILE"]))["scoring"]))
+"""
+    inputs = [
+        {"name": "table", "type": "uri_file", "inline": {"fields": ["a", "b"], "values": [[1, None], ["ü, x", True]]}},
+        {"name": "rows", "inline": {"values": [[1]]}},
+        {"name": "row", "inline": {"values": [[2]]}, "glob": "*.json"},
+    ]
+    given = {"fields": ["c"], "values": [[3]]}
+    run = job_run("r", "f", inputs=inputs, inputData=[given])
+    done = here("-f", here.file(function("f", code, pythonVersion=PYTHON), run))
+    assert done.code == 0, done.err
+    files, row, scoring = done.out.splitlines()
+    assert json.loads(files) == ['a,b\n1,\n"ü, x",true\n', {"rows.csv": "1\n", "rows.json": '{"values": [[1]]}'}]
+    assert row == "['row.json'] True"
+    assert json.loads(scoring) == {"input_data": [given, *({"id": each["name"], **each["inline"]} for each in inputs)]}
+
+
+def test_one_input_of_rows_lies_right_in_the_input_folder(here: Here) -> None:
+    code = "import os\ndef main(rows): print(rows == os.environ['BATCH_INPUT_DIR'], sorted(os.listdir(rows)))"
+    run = job_run("r", "f", inputs=[{"name": "rows", "inline": {"values": [[1]]}}])
+    done = here("-f", here.file(function("f", code, pythonVersion=PYTHON), run))
+    assert (done.code, done.out) == (0, "True ['rows.csv', 'rows.json']\n"), done.err
+
+
 FAILURES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "the code's own error": (
         "def main(): raise ValueError('the data is bad')",
@@ -243,6 +273,21 @@ FAILURES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         COPY,
         {"inputs": [{"name": "data", "dataStore": {"name": "lung", "path": "x"}}]},
         ["DataStoreNotFound", "DataStore lung does not exist", "--store NAME=DIR"],
+    ),
+    "rows that are no table": (
+        COPY,
+        {"inputs": [{"name": "data", "inline": {"fields": ["a"], "values": [[1], [2, 3]]}}]},
+        ["InlineRejected", "input data: inline.values[1] has 2 values, and there are 1 fields"],
+    ),
+    "more rows than fit into a run": (
+        COPY,
+        {"inputs": [{"name": "data", "inline": {"values": [["x" * 100]] * 2000}}]},
+        ["PayloadTooLarge", "Put the data into a DataStore"],
+    ),
+    "a glob that no file of rows matches": (
+        COPY,
+        {"inputs": [{"name": "data", "inline": {"values": [[1]]}, "glob": "*.txt"}]},
+        ["StageFailed (container stage, exit code 248)", "glob *.txt: inline data is data.csv and data.json"],
     ),
     "a deadline": (
         "import time\ndef main(): time.sleep(60)",
