@@ -114,8 +114,8 @@ class Output(Model):
     model_config = validated(
         exactly_one("asset", "dataStore", "href"),
         rule(
-            "!has(self.href) || (!has(self.archive) && !has(self.when))",
-            "archive and when do not go with href: the script uploads by itself",
+            "!has(self.href) || !(has(self.archive) || has(self.format) || has(self.when))",
+            "archive, format and when do not go with href: the script uploads by itself",
         ),
     )
 
@@ -124,6 +124,9 @@ class Output(Model):
     data_store: DataStorePath | None = Field(None, description="Uploaded below this path of a store.")
     href: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None, description="The script uploads by itself; this is only announced in the payload."
+    )
+    format: Literal["Parquet", "CSV"] | None = Field(
+        None, description="Of a DataFrame that the handler returns. Parquet if absent, CSV where pandas has no pyarrow."
     )
     archive: Literal["Zip", "None"] | None = Field(None, description="Zip if absent; None uploads the files as they are.")
     when: Literal["OnSuccess", "OnFailure", "Always"] | None = Field(None, description="OnSuccess if absent.")

@@ -90,6 +90,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
                 "store": index[found.store.metadata.name],
                 "key": found.key,
                 "archive": found.output.archive or "Zip",
+                "format": found.output.format,
                 "when": found.output.when or "OnSuccess",
             }
             for found in resolved.outputs

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     USER_ERROR = "UserError"
     HANDLER_NOT_FOUND = "HandlerNotFound"
     PARAMETER_MISMATCH = "ParameterMismatch"
+    RETURN_REJECTED = "ReturnRejected"
     REQUIREMENTS_FAILED = "RequirementsFailed"
     NEEDS_BUILD = "NeedsBuild"
     OOM_KILLED = "OOMKilled"

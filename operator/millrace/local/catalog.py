@@ -181,8 +181,8 @@ def _of_run(spec: JobRunSpec) -> Iterator[str]:
     for number, output in enumerate(spec.outputs):
         if sum(value is not None for value in (output.asset, output.data_store, output.href)) != 1:
             yield f"spec.outputs[{number}]: exactly one of asset, dataStore, href must be set"
-        if output.href and (output.archive or output.when):
-            yield f"spec.outputs[{number}]: archive and when do not go with href: the script uploads by itself"
+        if output.href and (output.archive or output.format or output.when):
+            yield f"spec.outputs[{number}]: archive, format and when do not go with href: the script uploads by itself"
     places = [(item.name, item.data_store) for item in spec.inputs]
     places += [(output.name, output.data_store) for output in spec.outputs]
     for name, place in places:

@@ -44,7 +44,8 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     # what excludes what
     "image and baseImage": (function(image="a", baseImage="b"), "spec", "image and baseImage exclude each other"),
     "requirements on an image": (function(image="a", requirements=["x"]), "spec", "use baseImage"),
-    "archive with href": (outputs(href="s3://b/k", archive="Zip"), "spec.outputs[0]", "archive and when do not go with"),
+    "archive with href": (outputs(href="s3://b/k", archive="Zip"), "spec.outputs[0]", "archive, format and when do not"),
+    "format with href": (outputs(href="s3://b/k", format="CSV"), "spec.outputs[0]", "archive, format and when do not"),
     "inline data that is not staged": (inline(stage="Never"), "spec.inputs[0]", "a JSON value for the handler goes under"),
     "inline data that may be missing": (inline(optional=True), "spec.inputs[0]", "optional and stage Never do not go with"),
     "glob of an inline file": (inline(type="uri_file", glob="*"), "spec.inputs[0]", "glob goes with type uri_folder only"),
@@ -79,6 +80,7 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     # enums
     "archive": (outputs(asset="a", archive="Tar"), "spec.outputs[0].archive", 'supported values: "Zip", "None"'),
     "when": (outputs(asset="a", when="Never"), "spec.outputs[0].when", 'supported values: "OnSuccess", "OnFailure"'),
+    "format": (outputs(asset="a", format="csv"), "spec.outputs[0].format", 'supported values: "Parquet", "CSV"'),
     "stage": (inputs(stage="Mount"), "spec.inputs[0].stage", 'supported values: "Auto", "Download", "Never"'),
     "logs": (run(logs="All"), "spec.logs", 'supported values: "Archive", "None"'),
     # names of environment variables

@@ -427,7 +427,7 @@ REFUSED: dict[str, tuple[Callable[[Here], list[str]], str]] = {
     ),
     "how an output is kept that the script uploads": (
         lambda here: ["-f", here.file(job_run("r", "f", outputs=[{"name": "o", "href": "s3://b", "when": "Always"}]))],
-        "spec.outputs[0]: archive and when do not go with href",
+        "spec.outputs[0]: archive, format and when do not go with href",
     ),
     "a variable with two values": (
         lambda here: ["-f", here.file(job_run("r", "f", env=[{"name": "V", "value": "1", "valueFrom": {}}]))],
