@@ -80,7 +80,12 @@ class Input(Model):
     """One input of a run."""
 
     model_config = validated(
-        exactly_one("asset", "dataStore", "inline"),
+        exactly_one("asset", "uri", "dataStore", "inline"),
+        rule(
+            "!has(self.uri) || has(self.type) && self.type == 'uri_file'",
+            "a web address has files only: set type: uri_file, or make a DataStore for a folder",
+        ),
+        rule("!has(self.sha256) || has(self.uri)", "sha256 goes with uri only"),
         rule(
             "!has(self.inline) || !(has(self.optional) || has(self.stage) && self.stage == 'Never')",
             "optional and stage Never do not go with inline; a JSON value for the handler goes under parameters",
@@ -92,6 +97,20 @@ class Input(Model):
     asset: AssetReference | None = Field(
         None, description="NAME, NAME@latest or NAME:VERSION; the latest version is the one when the run is admitted."
     )
+    uri: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https://[!-\[\]-~]+$",
+                max_length=2048,
+                description="A file at an https address, fetched without credentials unless stage is Never.",
+            ),
+        ]
+        | None
+    ) = None
+    sha256: (
+        Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="What the file at uri must have.")] | None
+    ) = None
     data_store: DataStorePath | None = None
     inline: InlineData | None = Field(
         None, description="Written as NAME.csv and NAME.json; in the payload as scoring.input_data."

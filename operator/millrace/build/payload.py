@@ -23,13 +23,15 @@ def _location(store: DataStore, path: str) -> dict[str, Any]:
     return {"bucket": s3.bucket, "path": f"{s3.prefix}/{path}" if s3.prefix else path}
 
 
-def reference(found: ResolvedInput, store: DataStore) -> dict[str, Any]:
-    """The reference of an input in a store, as in scoring.input_data_references."""
+def reference(found: ResolvedInput) -> dict[str, Any]:
+    """The reference of an input in a store or at a web address, as in scoring.input_data_references."""
+    if found.store is None:
+        return {"id": found.input.name, "type": "url", "location": {"href": found.input.uri}}
     return {
         "id": found.input.name,
         "type": "data_asset" if found.staged else "connection_asset",
-        "connection": _connection(store),
-        "location": _location(store, found.path),
+        "connection": _connection(found.store),
+        "location": _location(found.store, found.path),
     }
 
 
@@ -62,7 +64,7 @@ def payload(resolved: Resolved) -> dict[str, Any]:
     data += [{"id": found.name, **found.inline.dump()} for found in run.spec.inputs if found.inline]
     if data:
         scoring["input_data"] = data
-    if references := [reference(found, found.store) for found in resolved.inputs if found.store]:
+    if references := [reference(found) for found in resolved.inputs if not found.input.inline]:
         scoring["input_data_references"] = references
     if outputs := _output_references(resolved):
         scoring["output_data_reference"] = outputs[0]

@@ -19,6 +19,7 @@ from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
+from millrace.domain.web import check_uri
 from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 
 
@@ -26,7 +27,7 @@ from millrace.protocol import IMAGE_RUNTIME_DIR, ROOT
 class ResolvedInput:
     """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named.
 
-    Of one that stands in the run itself `store` is None.
+    Of one that stands in the run itself, or is at a web address, `store` is None.
     """
 
     input: Input
@@ -83,6 +84,16 @@ class Resolved:
         made = next((found.store.metadata.name for found in self.outputs if found.output.asset), None)
         about = {"inputs": read, "store": made}
         return {key: value for key, value in about.items() if value} or None
+
+    @property
+    def fetches(self) -> bool:
+        """Whether stage asks a web address for a file."""
+        return any(found.input.uri and found.staged for found in self.inputs)
+
+    @property
+    def needs_authorities(self) -> bool:
+        """Whether stage asks somebody whose certificate the installation's authorities may have signed."""
+        return bool(self.function.spec.requirements) or self.fetches
 
     @property
     def data_stores(self) -> tuple[DataStore, ...]:
@@ -279,13 +290,15 @@ class _Place(NamedTuple):
     asset: DataAsset | None = None
 
 
-_INLINE = _Place(None, "")
+_NO_STORE = _Place(None, "")
 
 
 def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: DataStore | None) -> _Place | Obstacle:
     if found.inline:
         uneven = uneven_row(found.inline)
-        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{uneven}", heals=False) if uneven else _INLINE
+        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{uneven}", heals=False) if uneven else _NO_STORE
+    if found.uri:
+        return check_uri(found.name, found.uri) or _NO_STORE
     if found.data_store:
         return _Place(found.data_store.name, found.data_store.path)
     version = find_version(found, run, assets)
@@ -301,7 +314,7 @@ def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: Data
 def _staged(found: Input, store: str | None, default: DataStore | None) -> bool:
     """Auto, as in the seeds: what is managed (in the default store) is downloaded, else it is left to the script."""
     if store is None:
-        return True
+        return found.stage != "Never"
     match found.stage or "Auto":
         case "Download":
             return True

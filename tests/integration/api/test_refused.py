@@ -19,12 +19,17 @@ def inputs(**fields: object) -> Object:
     return run(inputs=[{"name": "i", "dataStore": PATH, **fields}])
 
 
+def web(**fields: object) -> Object:
+    found = {"name": "i", "uri": "https://data.test/a.csv", "type": "uri_file", **fields}
+    return run(inputs=[{name: value for name, value in found.items() if value is not None}])
+
+
 def inline(**fields: object) -> Object:
     return run(inputs=[{"name": "i", "inline": ROWS, **fields}])
 
 
 ROWS: Object = {"values": [[1]]}
-ONE_SOURCE = "exactly one of asset, dataStore, inline must be set"
+ONE_SOURCE = "exactly one of asset, uri, dataStore, inline must be set"
 ONE_OF = "exactly one of asset, dataStore, href must be set"
 RESERVED = "reserved for millrace: "
 MALFORMED = "not a name of an environment variable: "
@@ -46,6 +51,17 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "requirements on an image": (function(image="a", requirements=["x"]), "spec", "use baseImage"),
     "archive with href": (outputs(href="s3://b/k", archive="Zip"), "spec.outputs[0]", "archive, format and when do not"),
     "format with href": (outputs(href="s3://b/k", format="CSV"), "spec.outputs[0]", "archive, format and when do not"),
+    "folder at a web address": (
+        web(type="uri_folder"),
+        "spec.inputs[0]",
+        "a web address has files only: set type: uri_file",
+    ),
+    "web address without a type": (web(type=None), "spec.inputs[0]", "a web address has files only: set type: uri_file"),
+    "sum of a folder": (inputs(sha256="0" * 64), "spec.inputs[0]", "sha256 goes with uri only"),
+    "sum that is none": (web(sha256="0" * 63), "spec.inputs[0].sha256", BODY),
+    "web address without TLS": (web(uri="http://h/a"), "spec.inputs[0].uri", BODY),
+    "file of a machine": (web(uri="file:///etc/passwd"), "spec.inputs[0].uri", BODY),
+    "blank in an address": (web(uri="https://h/a b"), "spec.inputs[0].uri", BODY),
     "inline data that is not staged": (inline(stage="Never"), "spec.inputs[0]", "a JSON value for the handler goes under"),
     "inline data that may be missing": (inline(optional=True), "spec.inputs[0]", "optional and stage Never do not go with"),
     "glob of an inline file": (inline(type="uri_file", glob="*"), "spec.inputs[0]", "glob goes with type uri_folder only"),

@@ -20,6 +20,7 @@ import pytest
 from integration.inpod.index import Index, wheel
 from integration.inpod.storage import ACCESS_KEY, SECRET_KEY, Bucket
 from support.cluster import function, job_run
+from support.https_server import file, https_server
 from support.waiting import wait_for
 
 pytest_plugins = ["integration.inpod.conftest"]
@@ -239,6 +240,26 @@ def main(table, rows, row):
     assert json.loads(files) == ['a,b\n1,\n"ü, x",true\n', {"rows.csv": "1\n", "rows.json": '{"values": [[1]]}'}]
     assert row == "['row.json'] True"
     assert json.loads(scoring) == {"input_data": [given, *({"id": each["name"], **each["inline"]} for each in inputs)]}
+
+
+def test_a_file_at_a_web_address_is_an_input(here: Here, tmp_path: Path) -> None:
+    code = "def main(rows, left): print(open(rows).read(), rows.rpartition('/')[2], left)"
+    (tmp_path / "web").mkdir()
+    with https_server(tmp_path / "web") as web:
+        web.answers["/a/rows.csv"] = file(b"1,2")
+        inputs = [
+            {
+                "name": "rows",
+                "type": "uri_file",
+                "uri": web.url("/a/rows.csv?v=1"),
+                "sha256": hashlib.sha256(b"1,2").hexdigest(),
+            },
+            {"name": "left", "type": "uri_file", "uri": "https://data.test/x", "stage": "Never"},
+        ]
+        run = job_run("r", "f", inputs=inputs)
+        done = here("-f", here.file(function("f", code, pythonVersion=PYTHON), run), SSL_CERT_FILE=str(web.authority))
+    assert done.code == 0, done.err
+    assert done.out == "1,2 rows.csv {'id': 'left', 'type': 'url', 'location': {'href': 'https://data.test/x'}}\n"
 
 
 def test_one_input_of_rows_lies_right_in_the_input_folder(here: Here) -> None:

@@ -51,6 +51,21 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
         "data",
     ),
     **{
+        f"a web address: {says}": (
+            resolved({"inputs": [{"name": "data", "uri": uri, "type": "uri_file"}]}),
+            "ReferenceRejected",
+            False,
+            True,
+            f"input data: {says}",
+        )
+        for uri, says in [
+            ("https://user:canary@data.test/a", "https://...@data.test: a credential in an address"),
+            ("https://data.test/a?X-Amz-Signature=canary", "https://data.test/a?...: a credential in an address"),
+            ("https://data.test/a#b", "https://data.test/a#b: a fragment"),
+            ("https://data.test/../a", "https://data.test/../a: the path must not"),
+        ]
+    },
+    **{
         f"inline rows that are no table: {says}": (
             resolved({"inputs": [{"name": "data", "inline": inline}]}),
             "InlineRejected",
@@ -186,6 +201,14 @@ def test_inline_data_is_staged_and_needs_no_store(inline: dict[str, Any]) -> Non
     found = done({"inputs": [{"name": "data", "inline": inline}]})
     assert [(entry.staged, entry.store) for entry in found.inputs] == [(True, None)]
     assert found.stores == ()
+
+
+@pytest.mark.parametrize(("stage", "staged"), [(None, True), ("Auto", True), ("Download", True), ("Never", False)])
+def test_a_web_address_is_fetched_unless_told_otherwise_and_needs_no_store(stage: str | None, staged: bool) -> None:
+    address = {"name": "data", "uri": "https://data.test/a.csv", "type": "uri_file", **({"stage": stage} if stage else {})}
+    found = done({"inputs": [address]})
+    assert [(entry.staged, entry.store) for entry in found.inputs] == [(staged, None)]
+    assert (found.fetches, found.needs_authorities) == (staged, staged)
 
 
 def test_without_a_default_store_auto_stages_nothing() -> None:
