@@ -59,7 +59,8 @@ RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
 ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
 PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
-# --- Exit codes: 240 to 249 are ours in every container -----------------------------------------------------------------
+# --- Exit codes: 239 to 249 are ours in every container -----------------------------------------------------------------
+EXIT_RETURN_REJECTED = 239
 EXIT_HANDLER_NOT_FOUND = 240
 EXIT_PARAMETER_MISMATCH = 241
 EXIT_UPLOAD_FAILED = 242  # collect
@@ -70,10 +71,11 @@ EXIT_REQUIREMENTS_FAILED = 246
 EXIT_NEEDS_BUILD = 247
 EXIT_STAGE_FAILED = 248
 EXIT_RUNTIME_ERROR = 249  # a fault of ours, or a pod that is not as the contract says
-OWN_EXIT_CODES = range(240, 250)
+OWN_EXIT_CODES = range(239, 250)
 
 # --- Reasons: CamelCase, in termination messages, exit.json and status.failure.reason -------------------------------------
 REASONS = {
+    EXIT_RETURN_REJECTED: "ReturnRejected",
     EXIT_HANDLER_NOT_FOUND: "HandlerNotFound",
     EXIT_PARAMETER_MISMATCH: "ParameterMismatch",
     EXIT_UPLOAD_FAILED: "UploadFailed",

@@ -97,6 +97,16 @@ DATA_RUN: Object = {
     "inputs": [{"name": "data", **DATA, "glob": "*.csv"}],
     "outputs": [{"name": "scores", "dataStore": {"name": "lake", "path": "out/{run}/{date}"}}],
 }
+INLINE: Object = [
+    {"name": "rows", "inline": {"fields": ["age", "sex"], "values": [[63, None], [41, "f"]]}, "type": "uri_file"},
+    {"name": "limits", "inline": {"values": [[{"deep": None}]]}, "glob": "*.json"},
+    {"name": "data", **DATA},
+]
+WEB: Object = [
+    {"name": "rows", "uri": "https://data.test/a/rows.csv?v=2", "type": "uri_file", "sha256": "0" * 64},
+    {"name": "model", "uri": "https://data.test/models/", "type": "uri_file", "optional": True},
+    {"name": "raw", "uri": "https://data.test/raw", "type": "uri_file", "stage": "Never"},
+]
 TWO_STORES: Object = {
     "inputs": [
         {"name": "data", **DATA},
@@ -119,6 +129,8 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-data": lambda: job({}),
     "job-with-data-and-logs": lambda: job(DATA_RUN, LAKE),
     "job-with-two-stores-and-authorities": lambda: job(TWO_STORES, LAKE, WAREHOUSE, ARCHIVE),
+    "job-with-inline-data": lambda: job({"inputs": INLINE, "inputData": EVERYTHING["inputData"]}, LAKE),
+    "job-with-web-addresses": lambda: job({"inputs": WEB}, settings=AUTHORITIES),
     "job-on-a-base-image": lambda: job({}, code=function(baseImage="base:1")),
     "job-on-an-own-image": lambda: job({}, code=function(image="own@sha256:0", pythonVersion="3.9")),
     "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),

@@ -74,7 +74,7 @@ KINDS = (
             ("Run", "string", ".status.producedBy.jobRun"),
             AGE,
         ),
-        (("Path", "string", ".spec.path"), ("Bytes", "integer", ".status.bytes")),
+        (("Path", "string", ".spec.path"), ("Bytes", "integer", ".status.bytes"), ("Rows", "integer", ".status.rows")),
     ),
     Kind(
         JobRun,

@@ -54,6 +54,13 @@ class Producer(Model):
     function_revision: str | None = None
 
 
+class Column(Model):
+    """A column of a table."""
+
+    name: str
+    type: str
+
+
 class DataAssetStatus(Model):
     """Which version it is, and what is known of its data."""
 
@@ -64,6 +71,8 @@ class DataAssetStatus(Model):
     files: int | None = None
     sha256: str | None = None
     content_digest: str | None = None
+    rows: int | None = Field(None, description="Of a table that a handler returned.")
+    columns: list[Column] = []
     produced_by: Producer | None = None
 
 

@@ -65,11 +65,31 @@ class DataStorePath(Model):
     path: DataPath
 
 
+Fields = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)]
+Cell = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class InlineData(Model):
+    """A table in the run itself: rows of values, and the names of their columns."""
+
+    fields: Fields | None = None
+    values: Annotated[list[Annotated[list[Cell], Field(max_length=1024)]], Field(max_length=100_000)]
+
+
 class Input(Model):
     """One input of a run."""
 
     model_config = validated(
-        exactly_one("asset", "dataStore"),
+        exactly_one("asset", "uri", "dataStore", "inline"),
+        rule(
+            "!has(self.uri) || has(self.type) && self.type == 'uri_file'",
+            "a web address has files only: set type: uri_file, or make a DataStore for a folder",
+        ),
+        rule("!has(self.sha256) || has(self.uri)", "sha256 goes with uri only"),
+        rule(
+            "!has(self.inline) || !(has(self.optional) || has(self.stage) && self.stage == 'Never')",
+            "optional and stage Never do not go with inline; a JSON value for the handler goes under parameters",
+        ),
         rule("!has(self.glob) || !has(self.type) || self.type != 'uri_file'", "glob goes with type uri_folder only"),
     )
 
@@ -77,7 +97,24 @@ class Input(Model):
     asset: AssetReference | None = Field(
         None, description="NAME, NAME@latest or NAME:VERSION; the latest version is the one when the run is admitted."
     )
+    uri: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https://[!-\[\]-~]+$",
+                max_length=2048,
+                description="A file at an https address, fetched without credentials unless stage is Never.",
+            ),
+        ]
+        | None
+    ) = None
+    sha256: (
+        Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="What the file at uri must have.")] | None
+    ) = None
     data_store: DataStorePath | None = None
+    inline: InlineData | None = Field(
+        None, description="Written as NAME.csv and NAME.json; in the payload as scoring.input_data."
+    )
     type: Literal["uri_folder", "uri_file"] | None = Field(None, description="The asset's type, else uri_folder, if absent.")
     stage: Literal["Auto", "Download", "Never"] | None = Field(
         None,
@@ -96,8 +133,8 @@ class Output(Model):
     model_config = validated(
         exactly_one("asset", "dataStore", "href"),
         rule(
-            "!has(self.href) || (!has(self.archive) && !has(self.when))",
-            "archive and when do not go with href: the script uploads by itself",
+            "!has(self.href) || !(has(self.archive) || has(self.format) || has(self.when))",
+            "archive, format and when do not go with href: the script uploads by itself",
         ),
     )
 
@@ -107,6 +144,9 @@ class Output(Model):
     href: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None, description="The script uploads by itself; this is only announced in the payload."
     )
+    format: Literal["Parquet", "CSV"] | None = Field(
+        None, description="Of a DataFrame that the handler returns. Parquet if absent, CSV where pandas has no pyarrow."
+    )
     archive: Literal["Zip", "None"] | None = Field(None, description="Zip if absent; None uploads the files as they are.")
     when: Literal["OnSuccess", "OnFailure", "Always"] | None = Field(None, description="OnSuccess if absent.")
 
@@ -114,11 +154,8 @@ class Output(Model):
 class InputData(Model):
     """Inline data: rows of values under the names of their fields (watsonx: scoring.input_data)."""
 
-    fields: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)] | None = None
-    values: Annotated[
-        list[Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]],
-        Field(max_length=100_000),
-    ]
+    fields: Fields | None = None
+    values: Annotated[list[Cell], Field(max_length=100_000)]
 
 
 class EnvVar(Model):

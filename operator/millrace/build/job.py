@@ -89,7 +89,7 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     size = sum(len(value.encode()) for value in annotations.values())
     if size > p.PAYLOAD_LIMIT:
         raise TooLarge(
-            f"parameters, inputData and references take {size} bytes; {p.PAYLOAD_LIMIT} fit into a run. "
+            f"parameters, inline data and references take {size} bytes; {p.PAYLOAD_LIMIT} fit into a run. "
             "Put the data into a DataStore and name it under inputs"
         )
     spec = pod.pod_spec(resolved, settings)

@@ -24,7 +24,9 @@ def _location(store: DataStore, path: str) -> dict[str, Any]:
 
 
 def reference(found: ResolvedInput) -> dict[str, Any]:
-    """The reference of an input, as in scoring.input_data_references."""
+    """The reference of an input in a store or at a web address, as in scoring.input_data_references."""
+    if found.store is None:
+        return {"id": found.input.name, "type": "url", "location": {"href": found.input.uri}}
     return {
         "id": found.input.name,
         "type": "data_asset" if found.staged else "connection_asset",
@@ -58,10 +60,12 @@ def payload(resolved: Resolved) -> dict[str, Any]:
     """The payload of a run. What was not asked for is absent (seed 000, last but one note)."""
     run = resolved.run
     scoring: dict[str, Any] = {}
-    if run.spec.input_data:
-        scoring["input_data"] = [data.dump() for data in run.spec.input_data]
-    if resolved.inputs:
-        scoring["input_data_references"] = [reference(found) for found in resolved.inputs]
+    data = [found.dump() for found in run.spec.input_data]
+    data += [{"id": found.name, **found.inline.dump()} for found in run.spec.inputs if found.inline]
+    if data:
+        scoring["input_data"] = data
+    if references := [reference(found) for found in resolved.inputs if not found.input.inline]:
+        scoring["input_data_references"] = references
     if outputs := _output_references(resolved):
         scoring["output_data_reference"] = outputs[0]
         if len(outputs) > 1:

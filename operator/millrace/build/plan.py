@@ -10,6 +10,7 @@ from millrace.api.datastore import DataStore
 from millrace.build.payload import reference
 from millrace.domain.resolve import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
+from millrace.domain.web import file_name
 from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR
 
 LOG_BYTES = 64 * 1024 * 1024
@@ -45,16 +46,25 @@ def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[
     name = found.input.name
     if not found.staged:
         return {"name": name, "type": found.type, "stage": False, "reference": reference(found)}
+    where: dict[str, Any] = {"inline": True, "key": f"{name}.csv"}
+    if found.store:
+        where = {"store": index[found.store.metadata.name], "key": found.path.strip("/")}
+    elif uri := found.input.uri:
+        where = {"uri": uri, "key": file_name(uri, name), "sha256": found.input.sha256}
     return {
         "name": name,
         "type": found.type,
-        "store": index[found.store.metadata.name],
-        "key": found.path.strip("/"),
+        **where,
         "path": IN_DIR if alone else f"{IN_DIR}/{name}",
         "glob": found.input.glob,
         "optional": bool(found.input.optional),
         "stage": True,
     }
+
+
+def _https_inputs(settings: Settings) -> dict[str, Any]:
+    found = settings.https_inputs
+    return {"allow": found.allow, "deny": found.deny, "maxBytes": quantity(found.max_size)}
 
 
 def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
@@ -88,6 +98,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
                 "store": index[found.store.metadata.name],
                 "key": found.key,
                 "archive": found.output.archive or "Zip",
+                "format": found.output.format,
                 "when": found.output.when or "OnSuccess",
             }
             for found in resolved.outputs
@@ -103,6 +114,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
         },
         "cache": {"store": index[resolved.cache_store.metadata.name]} if resolved.cache_store else None,
         "index": {"url": settings.index_url, "ca": INDEX_CA_FILE if settings.ca_bundle_file else None},
+        **({"httpsInputs": _https_inputs(settings)} if resolved.fetches else {}),
         "logs": {"store": index[resolved.logs_store.metadata.name], "prefix": f"logs/{run.metadata.name}/"}
         if resolved.logs_store
         else None,

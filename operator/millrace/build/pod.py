@@ -139,7 +139,7 @@ def _stage(resolved: Resolved, settings: Settings) -> Manifest:
     ]
     if any(found.staged for found in resolved.inputs):
         mounts.append(_mount("in", p.IN_DIR))
-    if _needs_authorities(resolved, settings):
+    if settings.ca_bundle_file and resolved.needs_authorities:
         mounts.append(_mount("authorities", f"{p.CA_DIR}/index", read_only=True))
     return {
         "name": p.STAGE,
@@ -210,10 +210,6 @@ def _collect(resolved: Resolved, settings: Settings) -> Manifest:
     }
 
 
-def _needs_authorities(resolved: Resolved, settings: Settings) -> bool:
-    return bool(settings.ca_bundle_file and resolved.function.spec.requirements)
-
-
 def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
     spec = resolved.run.spec
     limit: Manifest = {"sizeLimit": spec.scratch.size} if spec.scratch else {}
@@ -238,7 +234,7 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
         volumes.append({"name": "in", "emptyDir": {}})
     if resolved.outputs:
         volumes.append({"name": "out", "emptyDir": dict(limit)})
-    if _needs_authorities(resolved, settings):
+    if settings.ca_bundle_file and resolved.needs_authorities:
         volumes.append({"name": "authorities", "configMap": {"name": AUTHORITIES}})
     return [
         *volumes,

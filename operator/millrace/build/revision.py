@@ -40,7 +40,9 @@ def bundle_digest(bundle: str) -> str:
 
 
 def authorities(namespace: str, bundle: str) -> dict[str, Any]:
-    """The installation's certificate authorities for runs that install requirements, as kube-root-ca.crt is for pods."""
+    """The installation's certificate authorities for runs that install requirements or fetch inputs by https, as
+    kube-root-ca.crt is for pods.
+    """
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -59,6 +59,8 @@ def _place(option: str, text: str, value: str) -> Object:
         raise Refused(
             f"{option} {text}: a run makes the next version by itself", f"name the asset alone: {option} {found.asset}"
         )
+    if option == "--input" and value.startswith("https://"):
+        return {"uri": value, "type": "uri_file"}
     hint = f"make a DataStore for it (kubectl explain datastore.spec.s3) and name it as {PLACE}"
     raise Refused(f"{option} {text}: an address is not taken here yet", hint)
 

@@ -31,6 +31,8 @@ Reason = Literal[
     "NoSpace",  # on our own disk
     "DiskError",  # of our own disk
     "TypeMismatch",  # a folder where a file was asked for
+    "AddressRefused",  # a web address that is not for a run
+    "TooLarge",  # more bytes than the installation takes
     "KeyRefused",  # a key that would leave its folder, or cannot be a file's name
     "InvalidStore",  # the store's description itself
     "TreeTooLarge",
@@ -149,7 +151,7 @@ def classify(exc: BaseException, where: str) -> DataError:
     if isinstance(exc, DataError):
         return exc
     if isinstance(exc, httpx.TransportError):
-        return explain("TlsUntrusted" if _untrusted(exc) else "Unreachable", where)
+        return explain("TlsUntrusted" if untrusted(exc) else "Unreachable", where)
     if isinstance(exc, obstore.exceptions.BaseError | FileNotFoundError | FileExistsError | PermissionError):
         return _from_obstore(exc, where)
     if isinstance(exc, OSError):
@@ -189,7 +191,8 @@ def _from_obstore(exc: BaseException, where: str) -> DataError:
     return explain("Unreachable", where)
 
 
-def _untrusted(exc: BaseException | None) -> bool:
+def untrusted(exc: BaseException | None) -> bool:
+    """Whether an exception comes of a certificate that was not verified."""
     seen = 0
     while exc is not None and seen < 8:
         if isinstance(exc, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(exc):

@@ -63,7 +63,8 @@ class Counter:
 
 
 @contextmanager
-def _file(path: Path, where: str) -> Iterator[int]:
+def open_file(path: Path, where: str) -> Iterator[int]:
+    """A new and empty file in place of what was there. Raises DataError of our own disk."""
     with _disk(where):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -83,7 +84,8 @@ def _disk(where: str) -> Iterator[None]:
         raise DataError("DiskError", f"{where}: the file cannot be written: {exc.strerror}") from None
 
 
-def _write(fd: int, data: memoryview, offset: int, where: str) -> int:
+def write_at(fd: int, data: memoryview, offset: int, where: str) -> int:
+    """All of the data at that place; the place behind it. Raises DataError of our own disk."""
     with _disk(where):
         while data:
             written = os.pwrite(fd, data, offset)
@@ -124,8 +126,8 @@ def fetch_small(store: Store, entry: Entry, path: str, target: Path, deadline: f
             raise DataError("Unreachable", f"{where}: the transfer broke off")
         if _MD5.fullmatch(entry.etag):
             _check_md5(store, entry, hashlib.md5(data, usedforsecurity=False).hexdigest(), tries)
-        with _file(target, where) as fd:
-            _write(fd, data, 0, where)
+        with open_file(target, where) as fd:
+            write_at(fd, data, 0, where)
         return Fetched(path, entry.size, hashlib.sha256(data).hexdigest())
 
     return retrying(once, where=where, deadline=deadline)
@@ -154,7 +156,7 @@ def fetch_big(
             remaining(deadline, where)
             try:
                 for chunk in _exactly(store, entry, position, end):
-                    position = _write(fd, chunk, position, where)
+                    position = write_at(fd, chunk, position, where)
                     counter.add(len(chunk), 0)
                     backoff.reset()
             except Exception as exc:  # noqa: BLE001 - classify knows each of them
@@ -164,7 +166,7 @@ def fetch_big(
     backoff = Backoff(deadline)
     for tries in range(1, WHOLE_TRIES + 1):
         try:
-            with _file(target, where) as fd:
+            with open_file(target, where) as fd:
                 os.ftruncate(fd, entry.size)
                 digest, md5 = _hashed(fd, entry, pool, segment)
             if md5:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Outcome = Literal["success", "failure"]
 Progress = Callable[[int, int], None]
 """Called now and then, from any thread, with the bytes and files that are done so far in this call."""
+
+
+Table = Mapping[str, Any]
+"""What is known of a table that was returned: {"rows", "columns": [[name, type]]}, the columns where they are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class PendingOutput:
     sha256: str
     content_digest: str
     warnings: tuple[str, ...] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +79,4 @@ class Published:
     sha256: str
     content_digest: str
     attempt: int
+    table: Table | None = None

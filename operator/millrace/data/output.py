@@ -38,11 +38,11 @@ def upload_output(
 ) -> PendingOutput:
     """Uploads one output of the plan from the folder output["path"]; `commit` makes it visible.
 
-    `output` is {"name", "path", "store", "key", "archive": "Zip" | "None"}. Zip: the tree as one archive, streamed in
-    parts of 8 MiB, nothing on the disk, memory flat. None: each file below `key`, and last manifest.json, which
-    `commit` makes visible: {"version": 1, "contentDigest", "bytes", "files": [{"path", "key", "size", "sha256",
-    "mode"}]}, `key` only where it is not the path. A file `manifest.json` of the tree becomes `manifest.user.json`.
-    The same tree gives the same content digest either way.
+    `output` is {"name", "path", "store", "key", "archive": "Zip" | "None", "table": Table | None}; the table is only
+    handed on. Zip: the tree as one archive, streamed in parts of 8 MiB, nothing on the disk, memory flat. None: each
+    file below `key`, and last manifest.json, which `commit` makes visible: {"version": 1, "contentDigest", "bytes",
+    "files": [{"path", "key", "size", "sha256", "mode"}]}, `key` only where it is not the path. A file `manifest.json`
+    of the tree becomes `manifest.user.json`. The same tree gives the same content digest either way.
 
     progress(bytes, files): of the content. deadline: instant of time.monotonic().
     Raises DataError: TreeTooLarge, DiskError, Timeout and the store's own reasons. The uploads that it began stay;
@@ -73,6 +73,7 @@ def _pending(
         sha256=sha256,
         content_digest=digest,
         warnings=tuple(tree.warnings),
+        table=output.get("table"),
     )
 
 

@@ -209,6 +209,7 @@ def _roll_forward(attempt: Attempt, record: Mapping[str, Any], *, strict: bool, 
                 sha256=output.sha256,
                 content_digest=output.content_digest,
                 attempt=int(record["attempt"]),
+                table=output.table,
             )
         )
     return published

@@ -14,18 +14,23 @@ from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
+from millrace.domain.inline import uneven_row
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
+from millrace.domain.web import check_uri
 
 
 @dataclass(frozen=True)
 class ResolvedInput:
-    """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named."""
+    """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named.
+
+    Of one that stands in the run itself, or is at a web address, `store` is None.
+    """
 
     input: Input
-    store: DataStore
+    store: DataStore | None
     path: str
     staged: bool
     asset: DataAsset | None = None
@@ -80,10 +85,20 @@ class Resolved:
         return {key: value for key, value in about.items() if value} or None
 
     @property
+    def fetches(self) -> bool:
+        """Whether stage asks a web address for a file."""
+        return any(found.input.uri and found.staged for found in self.inputs)
+
+    @property
+    def needs_authorities(self) -> bool:
+        """Whether stage asks somebody whose certificate the installation's authorities may have signed."""
+        return bool(self.function.spec.requirements) or self.fetches
+
+    @property
     def data_stores(self) -> tuple[DataStore, ...]:
         """Stores that the run's data needs, each once, the first output's first: it holds the commit record."""
         used = [output.store for output in self.outputs]
-        used += [found.store for found in self.inputs if found.staged]
+        used += [found.store for found in self.inputs if found.staged and found.store]
         used += [self.logs_store] if self.logs_store else []
         return tuple({store.metadata.name: store for store in used}.values())
 
@@ -220,7 +235,7 @@ def resolve(
         if isinstance(place, Obstacle):
             return place
         inputs.append(place)
-    named = [place.store for place in inputs]
+    named = [place.store for place in inputs if place.store]
     named += [o.data_store.name for o in run.spec.outputs if o.data_store]
     named += [default.metadata.name] if default and needs_default else []
     for name in dict.fromkeys(named):
@@ -246,7 +261,7 @@ def resolve(
         image_is_ours=own_image is None,
         python_version=version,
         inputs=tuple(
-            ResolvedInput(i, stores[place.store], place.path, _staged(i, stores[place.store], default), place.asset)
+            ResolvedInput(i, stores.get(place.store or ""), place.path, _staged(i, place.store, default), place.asset)
             for i, place in zip(run.spec.inputs, inputs, strict=True)
         ),
         outputs=outputs,
@@ -256,12 +271,20 @@ def resolve(
 
 
 class _Place(NamedTuple):
-    store: str
+    store: str | None
     path: str
     asset: DataAsset | None = None
 
 
+_NO_STORE = _Place(None, "")
+
+
 def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: DataStore | None) -> _Place | Obstacle:
+    if found.inline:
+        uneven = uneven_row(found.inline)
+        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{uneven}", heals=False) if uneven else _NO_STORE
+    if found.uri:
+        return check_uri(found.name, found.uri) or _NO_STORE
     if found.data_store:
         return _Place(found.data_store.name, found.data_store.path)
     version = find_version(found, run, assets)
@@ -274,15 +297,17 @@ def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: Data
     return _Place(store, version.spec.path, version)
 
 
-def _staged(found: Input, store: DataStore, default: DataStore | None) -> bool:
+def _staged(found: Input, store: str | None, default: DataStore | None) -> bool:
     """Auto, as in the seeds: what is managed (in the default store) is downloaded, else it is left to the script."""
+    if store is None:
+        return found.stage != "Never"
     match found.stage or "Auto":
         case "Download":
             return True
         case "Never":
             return False
         case _:
-            return default is not None and store.metadata.name == default.metadata.name
+            return default is not None and store == default.metadata.name
 
 
 def queued_seconds(run: JobRun) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ipaddress import ip_network
+from typing import Annotated, Any
 
-from millrace.api.base import Model
+from pydantic import AfterValidator
+
+from millrace.api.base import Model, Quantity
 
 DEFAULT_PYTHON = "3.13"
 
@@ -20,6 +23,25 @@ class Profile(Model):
     runtime_class_name: str | None = None
 
 
+def _network(text: str) -> str:
+    ip_network(text)
+    return text
+
+
+def _network_or_host(text: str) -> str:
+    return _network(text) if {"/", ":"} & set(text) else text
+
+
+class HttpsInputs(Model):
+    """Where inputs by https may be fetched from, besides the internet, and where not. A host that begins with a dot is all
+    names below it.
+    """
+
+    allow: list[Annotated[str, AfterValidator(_network_or_host)]] = []
+    deny: list[Annotated[str, AfterValidator(_network)]] = []
+    max_size: Quantity = "64Gi"
+
+
 class Settings(Model):
     """Settings of the installation, read from the chart's config.yaml."""
 
@@ -33,5 +55,6 @@ class Settings(Model):
     stage_resources: dict[str, Any] = {}
     collect_resources: dict[str, Any] = {}
     chore_resources: dict[str, Any] = {}
+    https_inputs: HttpsInputs = HttpsInputs()
     profiles: dict[str, Profile] = {}
     namespaces: list[str] = []

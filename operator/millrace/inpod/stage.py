@@ -22,6 +22,7 @@ from millrace.inpod.runtime.paths import here
 from millrace.inpod.runtime.seal import KEY_BYTES
 
 if TYPE_CHECKING:
+    from millrace.data.model import Staged
     from millrace.data.stores import Store
     from millrace.inpod.requirements import Installer
 
@@ -29,6 +30,7 @@ AT_ONCE = 4  # jobs: the requirements, and inputs, each with threads of its own
 PROGRESS_SECONDS = 5.0
 ARCHIVE_SECONDS = 10.0  # for stage's own log when it has failed
 LATE_SECONDS = 20.0  # after limits.staging, when something did not end by itself
+Fetch = Callable[..., "Staged"]  # of one input; it takes the progress
 _installers: list[Installer] = []  # what a sudden end has to take along
 
 
@@ -119,12 +121,42 @@ def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
     if not wanted:
         return []
     from millrace.data.errors import DataError
+    from millrace.inpod.inline import write_inline
 
     try:
-        stores = open_stores(plan, [item["store"] for item in wanted])
+        stores = open_stores(plan, [item["store"] for item in wanted if "store" in item])
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
-    return [functools.partial(_stage_one, stores[item["store"]], item, deadline, log) for item in wanted]
+    jobs: list[Callable[[], Json]] = []
+    for item in wanted:
+        if item.get("inline"):
+            jobs.append(functools.partial(write_inline, item, log))
+            continue
+        fetch = _by_https(plan, item, deadline) if "uri" in item else _from_store(stores[item["store"]], item, deadline)
+        jobs.append(functools.partial(_stage_one, item, fetch, log))
+    return jobs
+
+
+def _from_store(store: Store, item: Json, deadline: float) -> Fetch:
+    from millrace.data.download import stage_input
+
+    return functools.partial(stage_input, store, {**item, "path": here(item["path"])}, deadline=deadline)
+
+
+def _by_https(plan: Json, item: Json, deadline: float) -> Fetch:
+    from millrace.data.web import stage_web
+
+    authority = (plan.get("index") or {}).get("ca")
+    limits = plan["httpsInputs"]
+    if cluster := os.environ.get("KUBERNETES_SERVICE_HOST"):  # some clusters have Services at addresses of the internet
+        limits = {**limits, "deny": [*limits["deny"], cluster]}
+    return functools.partial(
+        stage_web,
+        {**item, "path": here(item["path"])},
+        limits,
+        authority=here(authority) if authority else None,
+        deadline=deadline,
+    )
 
 
 def _do(jobs: list[Callable[[], Json | None]]) -> list[Json | None]:
@@ -144,16 +176,14 @@ def _do(jobs: list[Callable[[], Json | None]]) -> list[Json | None]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _stage_one(store: Store, item: Json, deadline: float, log: Log) -> Json:
-    from millrace.data.download import stage_input
+def _stage_one(item: Json, fetch: Fetch, log: Log) -> Json:
     from millrace.data.errors import DataError
 
     name = item["name"]
     if item.get("type") not in ("uri_file", "uri_folder"):
         raise Fault(protocol.EXIT_STAGE_FAILED, f"inputs of type {item.get('type')} cannot be staged", about=name)
     try:
-        moved = {**item, "path": here(item["path"])}
-        staged = stage_input(store, moved, deadline=deadline, progress=_Progress(name, log))
+        staged = fetch(progress=_Progress(name, log))
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason, about=name) from error
     rate = staged.bytes / 1e6 / max(staged.seconds, 0.001)

@@ -94,23 +94,26 @@ class Worker:
         success = outcome is not None and outcome.get("exitCode") == 0
         ahead = threading.Thread(target=self._archive_ahead, args=(deadline,), daemon=True)
         ahead.start()
-        published = self._publish(success, deadline, again=again) if self._outputs else []
+        known = (outcome or {}).get("tables") or {}
+        outputs = [{**output, "table": known.get(output["name"])} for output in self._outputs]
+        published = self._publish(outputs, success, deadline, again=again) if outputs else []
         uploaded = timestamp()
         ahead.join()
         uri = self.archive(min(deadline, time.monotonic() + LOG_SECONDS))
         body: Json = {"outputs": [_entry(output) for output in published]}
-        body |= {"logs": uri} if uri else {}
+        tables = [{"name": output.name, **output.table} for output in published if output.table]
+        body |= ({"tables": tables} if tables else {}) | ({"logs": uri} if uri else {})
         body |= {"warnings": [redact(warning) for warning in self._warnings], "uploaded": uploaded}
-        write_termination(protocol.COLLECT, body, ("warnings", "outputs"))
+        write_termination(protocol.COLLECT, body, ("warnings", "tables", "outputs"))
         return 0
 
-    def _publish(self, success: bool, deadline: float, *, again: bool) -> list[Published]:
+    def _publish(self, outputs: list[Json], success: bool, deadline: float, *, again: bool) -> list[Published]:
         """Upload and commit, until it succeeds; the outputs that can be read now."""
         from millrace.data.publish import Attempt, abort, abort_left, commit
 
         fitting = ("OnSuccess", "Always") if success else ("OnFailure", "Always")
-        wanted = [output for output in self._outputs if output.get("when", "OnSuccess") in fitting]
-        run, first = self._plan["run"], self._outputs[0]["store"]
+        wanted = [output for output in outputs if output.get("when", "OnSuccess") in fitting]
+        run, first = self._plan["run"], outputs[0]["store"]
         attempt = Attempt(run_uid=run["uid"], number=run["attempt"], stores=self._stores, record=first)
         outcome: Outcome = "success" if success else "failure"
         began = time.monotonic()

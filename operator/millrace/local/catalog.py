@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from millrace.api.base import API_VERSION, GROUP, Condition, Metadata, Model
 from millrace.api.datastore import DEFAULT_ANNOTATION, DataStore, DataStoreSpec, DataStoreStatus
 from millrace.api.function import Function, FunctionSpec
-from millrace.api.jobrun import VARIABLE, JobRun, JobRunSpec
+from millrace.api.jobrun import VARIABLE, Input, JobRun, JobRunSpec
 from millrace.domain.clock import render
 from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
 
@@ -170,22 +170,32 @@ def _of_run(spec: JobRunSpec) -> Iterator[str]:
         if len(set(names)) < len(names):
             yield f"spec.{name}: two have one name"
     for number, item in enumerate(spec.inputs):
-        if (item.asset is None) == (item.data_store is None):
-            yield f"spec.inputs[{number}]: exactly one of asset, dataStore must be set"
-        elif item.asset:
-            yield f"spec.inputs[{number}].asset: a local run knows no assets; name the place under dataStore"
-        if item.glob and item.type == "uri_file":
-            yield f"spec.inputs[{number}]: glob goes with type uri_folder only"
+        yield from (f"spec.inputs[{number}]{fault}" for fault in _of_input(item))
     for number, output in enumerate(spec.outputs):
         if sum(value is not None for value in (output.asset, output.data_store, output.href)) != 1:
             yield f"spec.outputs[{number}]: exactly one of asset, dataStore, href must be set"
-        if output.href and (output.archive or output.when):
-            yield f"spec.outputs[{number}]: archive and when do not go with href: the script uploads by itself"
+        if output.href and (output.archive or output.format or output.when):
+            yield f"spec.outputs[{number}]: archive, format and when do not go with href: the script uploads by itself"
     places = [(item.name, item.data_store) for item in spec.inputs]
     places += [(output.name, output.data_store) for output in spec.outputs]
     for name, place in places:
         if place and _leaves(place.path):
             yield f"{name}: path must not have the segments . or .."
+
+
+def _of_input(item: Input) -> Iterator[str]:
+    if sum(value is not None for value in (item.asset, item.uri, item.data_store, item.inline)) != 1:
+        yield ": exactly one of asset, uri, dataStore, inline must be set"
+    elif item.asset:
+        yield ".asset: a local run knows no assets; name the place under dataStore"
+    if item.uri and item.type != "uri_file":
+        yield ": a web address has files only: set type: uri_file"
+    if item.sha256 and not item.uri:
+        yield ": sha256 goes with uri only"
+    if item.inline and (item.optional is not None or item.stage == "Never"):
+        yield ": optional and stage Never do not go with inline"
+    if item.glob and item.type == "uri_file":
+        yield ": glob goes with type uri_folder only"
 
 
 def _of_variables(spec: JobRunSpec) -> Iterator[str]:

@@ -24,7 +24,7 @@ from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import Resolved, resolve
-from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
+from millrace.domain.settings import DEFAULT_PYTHON, HttpsInputs, Profile, Settings
 from millrace.local.catalog import Catalog, Key
 from millrace.local.pod import ConfigError, Pod, Sources
 from millrace.local.python import RUNNING, make_environment
@@ -146,6 +146,7 @@ class LocalRun:
             python_versions={version: str(python)},
             index_url=os.environ.get("UV_DEFAULT_INDEX"),
             profiles={profile: Profile()} if profile else {},
+            https_inputs=HttpsInputs(allow=["0.0.0.0/0", "::/0"]),  # it is the user's own network
         )
         found = resolve(self._run, function, self._catalog.stores_of(meta.namespace), (), self._settings)
         if isinstance(found, Obstacle) and found.reason in {Reason.DATA_STORE_NOT_FOUND, Reason.DEFAULT_STORE_NOT_FOUND}:

@@ -54,6 +54,18 @@ def outputs_of(pod: PodFacts, assets: Mapping[str, str], versions: Mapping[str, 
     ]
 
 
+def tables_of(pod: PodFacts) -> dict[str, dict[str, Any]]:
+    """Rows and columns of the outputs that are tables, as user code has told them."""
+    found = _entries(pod.container(p.COLLECT).report().get("tables"))
+    return {
+        entry["name"]: {
+            "rows": entry["rows"],
+            "columns": [{"name": name, "type": kind} for name, kind in entry.get("columns", [])],
+        }
+        for entry in found
+    }
+
+
 def logs_of(pod: PodFacts) -> str | None:
     """Where collect has archived the logs; stage, where it has failed, its own."""
     found = [pod.container(name).report().get("logs") for name in (p.COLLECT, p.STAGE)]

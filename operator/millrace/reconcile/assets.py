@@ -16,7 +16,7 @@ from millrace.domain.reasons import Reason
 from millrace.domain.resolve import output_key
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
-from millrace.observe.run import outputs_of
+from millrace.observe.run import outputs_of, tables_of
 from millrace.reconcile.plan import Action, CreateAsset
 from millrace.reconcile.status import conditions_patch, patch
 
@@ -34,6 +34,7 @@ def produce(
     """
     store = (job.assets or {}).get("store")
     outputs = {output.name: output for output in run.spec.outputs if output.asset and store}
+    tables = tables_of(pod)
     found: dict[str, str] = {}
     for entry in outputs_of(pod, {}, {}):
         output = outputs.get(entry["name"])
@@ -42,14 +43,18 @@ def produce(
         known = versions(assets, str(output.asset))
         mine = next((each for each in known.values() if each.spec.path == output_key(output, run)), None)
         if mine is None:
-            return CreateAsset(_manifest(run, output, str(store), assets, taken), tell=run.metadata.uid)
-        if mine.status.produced_by is None and (write := _tell(run, mine, entry, job.revision, now)):
+            manifest = _manifest(run, output, str(store), assets, taken, table=output.name in tables)
+            return CreateAsset(manifest, tell=run.metadata.uid)
+        about = {key: entry[key] for key in KNOWN if key in entry} | tables.get(output.name, {})
+        if mine.status.produced_by is None and (write := _tell(run, mine, about, job.revision, now)):
             return write
         found[output.name] = str(mine.version)
     return found
 
 
-def _manifest(run: JobRun, output: Output, store: str, assets: Sequence[DataAsset], taken: Container[str]) -> Entry:
+def _manifest(
+    run: JobRun, output: Output, store: str, assets: Sequence[DataAsset], taken: Container[str], *, table: bool
+) -> Entry:
     version = next_version(assets, str(output.asset))
     name = child_name(str(output.asset), f"-{version}")
     if name in taken:  # somebody's, of another asset
@@ -61,20 +66,20 @@ def _manifest(run: JobRun, output: Output, store: str, assets: Sequence[DataAsse
         "spec": {
             "asset": output.asset,
             "version": version,
-            "type": "uri_folder" if output.archive == "None" else "uri_file",
+            "type": ("table" if table else "uri_folder") if output.archive == "None" else "uri_file",
             "dataStore": store,
             "path": output_key(output, run),
         },
     }
 
 
-def _tell(run: JobRun, asset: DataAsset, entry: Mapping[str, Any], revision: str | None, now: datetime) -> Action | None:
+def _tell(run: JobRun, asset: DataAsset, known: Mapping[str, Any], revision: str | None, now: datetime) -> Action | None:
     meta = asset.metadata
     mark = Mark("Ready", status=True, reason=Reason.VALID)
     producer = {"jobRun": run.metadata.name, "uid": run.metadata.uid, "function": run.spec.function_ref.name}
     status = {
         "version": asset.version,
-        **{key: entry[key] for key in KNOWN if key in entry},
+        **known,
         "producedBy": producer | ({"functionRevision": revision} if revision else {}),
         "conditions": conditions_patch(asset.status.conditions, [mark], now=now, generation=meta.generation),
     }

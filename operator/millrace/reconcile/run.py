@@ -104,7 +104,7 @@ def _start(s: RunSnapshot, attempt: int) -> Plan:
     actions: list[Action] = []
     if found.revision not in s.config_maps:
         actions.append(Create(revision(found.function), tell=run.metadata.uid))
-    if found.function.spec.requirements and s.ca_bundle and s.bundle != bundle_digest(s.ca_bundle):
+    if found.needs_authorities and s.ca_bundle and s.bundle != bundle_digest(s.ca_bundle):
         actions.append(Apply(authorities(run.metadata.namespace, s.ca_bundle)))
     started = progress(
         run,

@@ -42,6 +42,12 @@ ACCEPTED: dict[str, Object] = {
     "affinity, also of tomorrow": run("affinity", affinity=AFFINITY),
     "parameters of any JSON": run("parameters", parameters=PARAMETERS),
     "rows of any JSON": run("rows", inputData=[{"fields": ["a", "b"], "values": [[1, "1"], [None, {"x": [1.5]}], 3, "x"]}]),
+    "web address": run(
+        "web", inputs=[{"name": "i", "uri": "https://data.test:8443/a%20b?x=1", "type": "uri_file", "sha256": "0" * 64}]
+    ),
+    "inline rows of any JSON": run(
+        "inline", inputs=[{"name": "i", "inline": {"fields": ["a"], "values": [[1], [None], [{"x": [1.5, None]}], ["x"]]}}]
+    ),
     "quantity as an integer": run(
         "quantity", scratch={"size": 1073741824}, resources={"limits": {"cpu": 2, "memory": "1Gi"}}
     ),

@@ -19,6 +19,17 @@ def inputs(**fields: object) -> Object:
     return run(inputs=[{"name": "i", "dataStore": PATH, **fields}])
 
 
+def web(**fields: object) -> Object:
+    found = {"name": "i", "uri": "https://data.test/a.csv", "type": "uri_file", **fields}
+    return run(inputs=[{name: value for name, value in found.items() if value is not None}])
+
+
+def inline(**fields: object) -> Object:
+    return run(inputs=[{"name": "i", "inline": ROWS, **fields}])
+
+
+ROWS: Object = {"values": [[1]]}
+ONE_SOURCE = "exactly one of asset, uri, dataStore, inline must be set"
 ONE_OF = "exactly one of asset, dataStore, href must be set"
 RESERVED = "reserved for millrace: "
 MALFORMED = "not a name of an environment variable: "
@@ -32,12 +43,28 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "two destinations": (outputs(asset="a", dataStore=PATH), "spec.outputs[0]", ONE_OF),
     "no destination": (outputs(), "spec.outputs[0]", ONE_OF),
     "asset and href": (outputs(asset="a", href="s3://b/k"), "spec.outputs[0]", ONE_OF),
-    "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", "exactly one of asset, dataStore must be set"),
+    "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", ONE_SOURCE),
+    "a store and inline data": (inputs(inline=ROWS), "spec.inputs[0]", ONE_SOURCE),
     "no kind of store": (store_spec(s3=None), "spec", "exactly one of s3 must be set"),
     # what excludes what
     "image and baseImage": (function(image="a", baseImage="b"), "spec", "image and baseImage exclude each other"),
     "requirements on an image": (function(image="a", requirements=["x"]), "spec", "use baseImage"),
-    "archive with href": (outputs(href="s3://b/k", archive="Zip"), "spec.outputs[0]", "archive and when do not go with"),
+    "archive with href": (outputs(href="s3://b/k", archive="Zip"), "spec.outputs[0]", "archive, format and when do not"),
+    "format with href": (outputs(href="s3://b/k", format="CSV"), "spec.outputs[0]", "archive, format and when do not"),
+    "folder at a web address": (
+        web(type="uri_folder"),
+        "spec.inputs[0]",
+        "a web address has files only: set type: uri_file",
+    ),
+    "web address without a type": (web(type=None), "spec.inputs[0]", "a web address has files only: set type: uri_file"),
+    "sum of a folder": (inputs(sha256="0" * 64), "spec.inputs[0]", "sha256 goes with uri only"),
+    "sum that is none": (web(sha256="0" * 63), "spec.inputs[0].sha256", BODY),
+    "web address without TLS": (web(uri="http://h/a"), "spec.inputs[0].uri", BODY),
+    "file of a machine": (web(uri="file:///etc/passwd"), "spec.inputs[0].uri", BODY),
+    "blank in an address": (web(uri="https://h/a b"), "spec.inputs[0].uri", BODY),
+    "inline data that is not staged": (inline(stage="Never"), "spec.inputs[0]", "a JSON value for the handler goes under"),
+    "inline data that may be missing": (inline(optional=True), "spec.inputs[0]", "optional and stage Never do not go with"),
+    "glob of an inline file": (inline(type="uri_file", glob="*"), "spec.inputs[0]", "glob goes with type uri_folder only"),
     # missing
     "no source": (function(source=None), "spec.source", "Required value"),
     "empty source": (function(source={}), "spec.source.inline", "Required value"),
@@ -69,6 +96,7 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     # enums
     "archive": (outputs(asset="a", archive="Tar"), "spec.outputs[0].archive", 'supported values: "Zip", "None"'),
     "when": (outputs(asset="a", when="Never"), "spec.outputs[0].when", 'supported values: "OnSuccess", "OnFailure"'),
+    "format": (outputs(asset="a", format="csv"), "spec.outputs[0].format", 'supported values: "Parquet", "CSV"'),
     "stage": (inputs(stage="Mount"), "spec.inputs[0].stage", 'supported values: "Auto", "Download", "Never"'),
     "logs": (run(logs="All"), "spec.logs", 'supported values: "Archive", "None"'),
     # names of environment variables
@@ -93,6 +121,9 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "malformed in env": (run(env=[{"name": "a b"}]), "spec.env[0].name", BODY),
     # sizes
     "inline source": (function(source={"inline": "#" * (128 * 1024 + 1)}), "spec.source.inline", "Too long"),
+    "row that is no list": (inline(inline={"values": [[1], 2]}), "spec.inputs[0].inline.values[1]", TYPE + "array"),
+    "1,025 columns": (inline(inline={"values": [[1] * 1025]}), "spec.inputs[0].inline.values[0]", "Too many: 1025"),
+    "100,001 rows": (inline(inline={"values": [[1]] * 100_001}), "spec.inputs[0].inline.values", "Too many: 100001"),
     "17 outputs": (run(outputs=[{**OUTPUT, "name": f"o{n}"} for n in range(17)]), "spec.outputs", "Too many: 17"),
     "257 requirements": (function(requirements=["x"] * 257), "spec.requirements", "Too many: 257"),
     "65 tolerations": (run(tolerations=[{}] * 65), "spec.tolerations", "Too many: 65"),

@@ -20,6 +20,7 @@ import pytest
 from integration.inpod.index import Index, wheel
 from integration.inpod.storage import ACCESS_KEY, SECRET_KEY, Bucket
 from support.cluster import function, job_run
+from support.https_server import file, https_server
 from support.waiting import wait_for
 
 pytest_plugins = ["integration.inpod.conftest"]
@@ -218,6 +219,56 @@ def main(n, flag, data, one, left, **rest):
     assert "without effect on this machine: resources, profile" in done.err
 
 
+def test_rows_of_the_run_are_files_and_in_the_payload(here: Here) -> None:
+    code = """
+import json, os
+def main(table, rows, row):
+    print(json.dumps([open(table).read(), {name: open(os.path.join(rows, name)).read() for name in sorted(os.listdir(rows))}]))
+    print(os.listdir(row), os.path.dirname(row) == os.environ["BATCH_INPUT_DIR"])
+    print(json.dumps(json.load(open(os.environ["JOBS_PAYLOAD_FILE"]))["scoring"]))
+"""
+    inputs = [
+        {"name": "table", "type": "uri_file", "inline": {"fields": ["a", "b"], "values": [[1, None], ["ü, x", True]]}},
+        {"name": "rows", "inline": {"values": [[1]]}},
+        {"name": "row", "inline": {"values": [[2]]}, "glob": "*.json"},
+    ]
+    given = {"fields": ["c"], "values": [[3]]}
+    run = job_run("r", "f", inputs=inputs, inputData=[given])
+    done = here("-f", here.file(function("f", code, pythonVersion=PYTHON), run))
+    assert done.code == 0, done.err
+    files, row, scoring = done.out.splitlines()
+    assert json.loads(files) == ['a,b\n1,\n"ü, x",true\n', {"rows.csv": "1\n", "rows.json": '{"values": [[1]]}'}]
+    assert row == "['row.json'] True"
+    assert json.loads(scoring) == {"input_data": [given, *({"id": each["name"], **each["inline"]} for each in inputs)]}
+
+
+def test_a_file_at_a_web_address_is_an_input(here: Here, tmp_path: Path) -> None:
+    code = "def main(rows, left): print(open(rows).read(), rows.rpartition('/')[2], left)"
+    (tmp_path / "web").mkdir()
+    with https_server(tmp_path / "web") as web:
+        web.answers["/a/rows.csv"] = file(b"1,2")
+        inputs = [
+            {
+                "name": "rows",
+                "type": "uri_file",
+                "uri": web.url("/a/rows.csv?v=1"),
+                "sha256": hashlib.sha256(b"1,2").hexdigest(),
+            },
+            {"name": "left", "type": "uri_file", "uri": "https://data.test/x", "stage": "Never"},
+        ]
+        run = job_run("r", "f", inputs=inputs)
+        done = here("-f", here.file(function("f", code, pythonVersion=PYTHON), run), SSL_CERT_FILE=str(web.authority))
+    assert done.code == 0, done.err
+    assert done.out == "1,2 rows.csv {'id': 'left', 'type': 'url', 'location': {'href': 'https://data.test/x'}}\n"
+
+
+def test_one_input_of_rows_lies_right_in_the_input_folder(here: Here) -> None:
+    code = "import os\ndef main(rows): print(rows == os.environ['BATCH_INPUT_DIR'], sorted(os.listdir(rows)))"
+    run = job_run("r", "f", inputs=[{"name": "rows", "inline": {"values": [[1]]}}])
+    done = here("-f", here.file(function("f", code, pythonVersion=PYTHON), run))
+    assert (done.code, done.out) == (0, "True ['rows.csv', 'rows.json']\n"), done.err
+
+
 FAILURES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "the code's own error": (
         "def main(): raise ValueError('the data is bad')",
@@ -243,6 +294,21 @@ FAILURES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         COPY,
         {"inputs": [{"name": "data", "dataStore": {"name": "lung", "path": "x"}}]},
         ["DataStoreNotFound", "DataStore lung does not exist", "--store NAME=DIR"],
+    ),
+    "rows that are no table": (
+        COPY,
+        {"inputs": [{"name": "data", "inline": {"fields": ["a"], "values": [[1], [2, 3]]}}]},
+        ["InlineRejected", "input data: inline.values[1] has 2 values, and there are 1 fields"],
+    ),
+    "more rows than fit into a run": (
+        COPY,
+        {"inputs": [{"name": "data", "inline": {"values": [["x" * 100]] * 2000}}]},
+        ["PayloadTooLarge", "Put the data into a DataStore"],
+    ),
+    "a glob that no file of rows matches": (
+        COPY,
+        {"inputs": [{"name": "data", "inline": {"values": [[1]]}, "glob": "*.txt"}]},
+        ["StageFailed (container stage, exit code 248)", "glob *.txt: inline data is data.csv and data.json"],
     ),
     "a deadline": (
         "import time\ndef main(): time.sleep(60)",
@@ -382,7 +448,7 @@ REFUSED: dict[str, tuple[Callable[[Here], list[str]], str]] = {
     ),
     "how an output is kept that the script uploads": (
         lambda here: ["-f", here.file(job_run("r", "f", outputs=[{"name": "o", "href": "s3://b", "when": "Always"}]))],
-        "spec.outputs[0]: archive and when do not go with href",
+        "spec.outputs[0]: archive, format and when do not go with href",
     ),
     "a variable with two values": (
         lambda here: ["-f", here.file(job_run("r", "f", env=[{"name": "V", "value": "1", "valueFrom": {}}]))],

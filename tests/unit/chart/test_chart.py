@@ -225,6 +225,7 @@ def test_values_of_runs_reach_the_settings(render):
                 "runAsUser": None,
                 "indexUrl": "https://pypi.example/simple",
                 "caBundle": AUTHORITY,
+                "httpsInputs": {"allow": ["10.0.0.0/8", ".intra.example"], "maxSize": "1Gi"},
                 "stage": {"resources": {"limits": {"memory": "1Gi"}}},
                 "chores": {"resources": {"limits": {"memory": "2Gi"}}},
             },
@@ -235,6 +236,7 @@ def test_values_of_runs_reach_the_settings(render):
     assert read.image_pull_secrets == ["pull"]
     assert read.run_as_user is None
     assert read.index_url == "https://pypi.example/simple"
+    assert read.https_inputs.dump() == {"allow": ["10.0.0.0/8", ".intra.example"], "deny": [], "maxSize": "1Gi"}
     assert read.stage_resources["limits"] == {"memory": "1Gi"}
     assert read.chore_resources["limits"] == {"memory": "2Gi"}
     assert read.profiles["gpu"].resources == {"limits": {"nvidia.com/gpu": 1}}
@@ -244,6 +246,13 @@ def test_values_of_runs_reach_the_settings(render):
     (volume,) = [volume for volume in pod(manifests)["volumes"] if volume["name"] == "config"]
     (item,) = volume["projected"]["sources"][1]["configMap"]["items"]
     assert f"{mount['mountPath']}/{item['path']}" == read.ca_bundle_file
+
+
+def test_the_operator_does_not_start_with_a_network_that_is_none():
+    images = {"stage_image": "s", "python_versions": {}}
+    for wrong in ({"allow": ["10.1.2.3/8"]}, {"deny": ["10.0.0.0/33"]}, {"deny": ["files.example"]}):
+        with pytest.raises(ValueError, match=r"10\.|files"):
+            Settings.model_validate({**images, "httpsInputs": wrong})
 
 
 def test_images(render):
@@ -350,6 +359,9 @@ def test_without_the_definitions(render):
         ({"runs": {"runAsUser": 0}}, "/runs/runAsUser"),
         ({"runs": {"caBundle": "/etc/ssl/certs/ca-certificates.crt"}}, "/runs/caBundle"),
         ({"runs": {"indexUrl": "pypi.example"}}, "/runs/indexUrl"),
+        ({"runs": {"httpsInputs": {"allow": ["https://files.example"]}}}, "/runs/httpsInputs/allow/0"),
+        ({"runs": {"httpsInputs": {"deny": ["files.example"]}}}, "/runs/httpsInputs/deny/0"),
+        ({"runs": {"httpsInputs": {"maxSize": "1 GB"}}}, "/runs/httpsInputs/maxSize"),
         ({"runs": {"stage": {"resources": {"limits": {"memory": "64MB"}}}}}, "/runs/stage/resources/limits/memory"),
         ({"resources": {"limit": {}}}, "/resources"),
         ({"logLevel": "loud"}, "/logLevel"),

@@ -54,6 +54,11 @@ def test_inputs(text: str, entry: dict[str, Any]) -> None:
     assert a.input_entry(text) == entry
 
 
+@pytest.mark.parametrize("uri", ["https://data.test/a.csv?x=1", "https://account1.blob.core.windows.net/data/a.csv"])
+def test_a_web_address_is_a_file(uri: str) -> None:
+    assert a.input_entry(f"rows={uri}") == {"name": "rows", "uri": uri, "type": "uri_file", "stage": "Download"}
+
+
 def test_outputs() -> None:
     assert a.output_entry("s=heart/paths/out/") == {"name": "s", "dataStore": {"name": "heart", "path": "out/"}}
     assert a.output_entry("scores") == {"name": "scores", "asset": "scores"}

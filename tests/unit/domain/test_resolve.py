@@ -79,6 +79,35 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
         True,
         "spec.affinity is nested",
     ),
+    **{
+        f"a web address: {says}": (
+            resolved({"inputs": [{"name": "data", "uri": uri, "type": "uri_file"}]}),
+            "ReferenceRejected",
+            False,
+            True,
+            f"input data: {says}",
+        )
+        for uri, says in [
+            ("https://user:canary@data.test/a", "https://...@data.test: a credential in an address"),
+            ("https://data.test/a?X-Amz-Signature=canary", "https://data.test/a?...: a credential in an address"),
+            ("https://data.test/a#b", "https://data.test/a#b: a fragment"),
+            ("https://data.test/../a", "https://data.test/../a: the path must not"),
+        ]
+    },
+    **{
+        f"inline rows that are no table: {says}": (
+            resolved({"inputs": [{"name": "data", "inline": inline}]}),
+            "InlineRejected",
+            False,
+            True,
+            f"input data: inline.{says}",
+        )
+        for inline, says in [
+            ({"fields": ["a", "b"], "values": [[1, 2], [3]]}, "values[1] has 1 values, and there are 2 fields"),
+            ({"fields": [], "values": [[1]]}, "values[0] has 1 values, and there are 0 fields"),
+            ({"values": [[1], [2], [3, 4]]}, "values[2] has 2 values, and values[0] has 1"),
+        ]
+    },
     "a mount of one of our volumes": (
         resolved({"volumeMounts": [{"name": "seal", "mountPath": "/x"}]}),
         "InvalidPodTemplate",
@@ -204,6 +233,21 @@ def test_what_is_staged(stage: str | None, connected: bool, staged: bool) -> Non
     spec = {"inputs": [{"name": "data", **place, **({"stage": stage} if stage else {})}]}
     found = done(spec, store(), store("warehouse", default=False))
     assert [entry.staged for entry in found.inputs] == [staged]
+
+
+@pytest.mark.parametrize("inline", [{"fields": ["a"], "values": [[1], [None]]}, {"values": [[1, "x"]]}, {"values": []}])
+def test_inline_data_is_staged_and_needs_no_store(inline: dict[str, Any]) -> None:
+    found = done({"inputs": [{"name": "data", "inline": inline}]})
+    assert [(entry.staged, entry.store) for entry in found.inputs] == [(True, None)]
+    assert found.stores == ()
+
+
+@pytest.mark.parametrize(("stage", "staged"), [(None, True), ("Auto", True), ("Download", True), ("Never", False)])
+def test_a_web_address_is_fetched_unless_told_otherwise_and_needs_no_store(stage: str | None, staged: bool) -> None:
+    address = {"name": "data", "uri": "https://data.test/a.csv", "type": "uri_file", **({"stage": stage} if stage else {})}
+    found = done({"inputs": [address]})
+    assert [(entry.staged, entry.store) for entry in found.inputs] == [(staged, None)]
+    assert (found.fetches, found.needs_authorities) == (staged, staged)
 
 
 def test_without_a_default_store_auto_stages_nothing() -> None:

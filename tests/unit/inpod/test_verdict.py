@@ -42,7 +42,9 @@ def test_a_child_that_ended_by_itself(status: int, kills: int, expected: tuple[i
 
 
 def test_a_report_counts_only_with_its_exit_codes() -> None:
-    assert judge(exited(240), None, 0, "no handler", "").message == "no handler"
+    for code, reason in ((240, "HandlerNotFound"), (241, "ParameterMismatch"), (239, "ReturnRejected")):
+        verdict = judge(exited(code), None, 0, "why", "")
+        assert (verdict.exit_code, verdict.reason, verdict.message) == (code, reason, "why")
     assert judge(exited(3), None, 0, "no handler", "").message == "user code exited with 3"
 
 

@@ -6,8 +6,17 @@ import json
 
 import pytest
 
+from fixtures.objects import over, pod
 from millrace.observe.failure import of_pod
 from millrace.observe.pod import read_pod
+
+
+def test_a_value_that_cannot_be_written_is_final() -> None:
+    """Another attempt would return it again."""
+    found = pod(over("main", 239, message={"message": "output scores: a set cannot be written"}), phase="Failed")
+    failure = of_pod(found)
+    assert (failure.reason, failure.message) == ("ReturnRejected", "output scores: a set cannot be written")
+    assert not failure.again
 
 
 @pytest.mark.parametrize("claimed", [0, 2, None])

@@ -102,6 +102,32 @@ def test_it_is_told_who_made_it_before_the_run_is_over() -> None:
     assert produce(SUBJECT, POD, JOB, [told_already], set(), at(9)) == {"scores": "5"}
 
 
+def test_a_table_tells_its_rows_and_columns() -> None:
+    columns = [["age", "int64"], ["name", "object"]]
+    report = {"outputs": [ENTRY], "tables": [{"name": "scores", "rows": 7, "columns": columns}]}
+    done = pod(over("main"), over("collect", message=report), phase="Succeeded")
+    action = produce(SUBJECT, done, JOB, [asset("heart-5", version="5", path=PATH)], set(), at(9))
+    assert isinstance(action, PatchStatus)
+    assert action.status["rows"] == 7
+    assert action.status["columns"] == [{"name": "age", "type": "int64"}, {"name": "name", "type": "object"}]
+    wide = pod(over("collect", message={**report, "tables": [{"name": "scores", "rows": 7}]}), phase="Succeeded")
+    action = produce(SUBJECT, wide, JOB, [asset("heart-5", version="5", path=PATH)], set(), at(9))
+    assert isinstance(action, PatchStatus)
+    assert (action.status["rows"], action.status.get("columns", [])) == (7, [])
+
+
+@pytest.mark.parametrize(
+    ("archive", "table", "kind"),
+    [("Zip", True, "uri_file"), ("Zip", False, "uri_file"), ("None", True, "table"), ("None", False, "uri_folder")],
+)
+def test_the_type_of_a_version(archive: str, table: bool, kind: str) -> None:
+    report = {"outputs": [ENTRY], **({"tables": [{"name": "scores", "rows": 7}]} if table else {})}
+    done = pod(over("collect", message=report), phase="Succeeded")
+    action = produce(run(outputs=[{"name": "scores", "asset": "heart", "archive": archive}]), done, JOB, [], set(), at(9))
+    assert isinstance(action, CreateAsset)
+    assert action.manifest["spec"]["type"] == kind
+
+
 def test_a_version_that_somebody_else_has_is_not_the_runs() -> None:
     taken = asset("mine", 1, version="5")
     lost = asset("heart-5", 2, version="5", path=PATH)

@@ -4,10 +4,12 @@
 
 FD is a file that holds, in marshal's format (same interpreter on both sides, and json takes 7 ms to import):
 
-    {"handler": "main:predict", "parameters": {name: value}, "inputs": {name: value}, "source": folder or None}
+    {"handler": "main:predict", "parameters": {name: value}, "inputs": {name: value}, "source": folder or None,
+     "outputs": {name: {"path": folder, "format": None}}}
 
 Before user code's function starts, a handler that is not there ends this process with 240 and arguments that do not fit with
 241; the message is written into the same file. What user code does afterwards is as in any script: its exit code is its own.
+What it returned is written into the run's outputs (returned.py); a value that cannot be ends this process with 239.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 HANDLER_NOT_FOUND = 240  # the codes of millrace.protocol, which is not on this process's path
 PARAMETER_MISMATCH = 241
+RETURN_REJECTED = 239
 SHOWN = 20  # names listed in a message
 RETURN_SHOWN = 200  # characters of a returned value in the log
 TAKES_ALL = 0x08  # code flag CO_VARKEYWORDS
@@ -33,27 +36,46 @@ def main(fd: int) -> None:
 
     with os.fdopen(os.dup(fd), "rb") as file:
         call = marshal.load(file)  # noqa: S302 - written by process 1, below a name that is already gone
-    os.set_inheritable(fd, False)
-    os.ftruncate(fd, 0)  # from here on what is in it is a report
-    report = os.fdopen(fd, "r+b")
+    report = Report(fd)
     module_name, _, name = call["handler"].rpartition(":")
     handler = _find(module_name or "main", name, call["source"], report)
     positional, named = _bind(handler, call, report)
-    report.close()
-    _finish(handler(*positional, **named))
+    result = _finish(handler(*positional, **named))
+    if result is not None and call["outputs"]:
+        _hand_over(result, call["outputs"], report)
+    elif result is not None:
+        _log_result(result)
 
 
-def _refuse(file: Any, code: int, message: str) -> NoReturn:
-    """Say why in the file, then end: no user function has been called."""
-    file.seek(0)
-    file.truncate()
-    file.write(message.encode("utf-8", "replace"))
-    file.close()
-    print(f"[millrace] {message}", file=sys.stderr)
-    sys.exit(code)
+class Report:
+    """The file of the call, from here on for what process 1 is told."""
+
+    def __init__(self, fd: int) -> None:
+        import os
+
+        os.set_inheritable(fd, False)
+        os.ftruncate(fd, 0)
+        self._fd, self._file = fd, os.fstat(fd)[:3]
+
+    def write(self, text: str) -> None:
+        """Say this, and nothing that was said before. Where user code has closed the file, its number may be another's."""
+        import os
+
+        try:
+            if os.fstat(self._fd)[:3] == self._file:
+                os.ftruncate(self._fd, 0)
+                os.pwrite(self._fd, text.encode("utf-8", "replace"), 0)
+        except OSError:
+            pass
+
+    def refuse(self, code: int, message: str) -> NoReturn:
+        """Say why, and end."""
+        self.write(message)
+        print(f"[millrace] {message}", file=sys.stderr)
+        sys.exit(code)
 
 
-def _find(module_name: str, name: str, source: str | None, file: Any) -> Callable[..., Any]:
+def _find(module_name: str, name: str, source: str | None, report: Report) -> Callable[..., Any]:
     import importlib
 
     try:
@@ -61,13 +83,13 @@ def _find(module_name: str, name: str, source: str | None, file: Any) -> Callabl
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise  # the module is there and imports something that is not
-        _refuse(file, HANDLER_NOT_FOUND, f"no module {module_name}: {_modules(source)}")
+        report.refuse(HANDLER_NOT_FOUND, f"no module {module_name}: {_modules(source)}")
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         what = "is not callable" if found is not None else "is not there"
-        _refuse(file, HANDLER_NOT_FOUND, f"handler {name} {what} in module {module_name}: {_callables(module)}")
+        report.refuse(HANDLER_NOT_FOUND, f"handler {name} {what} in module {module_name}: {_callables(module)}")
     return found  # type: ignore[no-any-return]
 
 
@@ -94,12 +116,12 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _bind(handler: Callable[..., Any], call: dict[str, Any], file: Any) -> tuple[list[Any], dict[str, Any]]:
+def _bind(handler: Callable[..., Any], call: dict[str, Any], report: Report) -> tuple[list[Any], dict[str, Any]]:
     """Positional-only and named arguments, from parameters and inputs by name."""
     given = {**call["parameters"], **call["inputs"]}
     twice = sorted(set(call["parameters"]) & set(call["inputs"]))
     if twice:
-        _refuse(file, PARAMETER_MISMATCH, "both a parameter and an input: " + _listed(twice))
+        report.refuse(PARAMETER_MISMATCH, "both a parameter and an input: " + _listed(twice))
     signature = _signature(handler)
     if signature is None:
         return [], given
@@ -112,7 +134,7 @@ def _bind(handler: Callable[..., Any], call: dict[str, Any], file: Any) -> tuple
         message += f" was given {_listed(sorted(given)) or 'nothing'}"
         message += f"; missing: {_listed(missing)}" if missing else ""
         message += f"; unknown: {_listed(unknown)}" if unknown else ""
-        _refuse(file, PARAMETER_MISMATCH, message)
+        report.refuse(PARAMETER_MISMATCH, message)
     positional = []
     for name in positional_only:
         if name not in given:
@@ -152,8 +174,8 @@ def _inspected(handler: Any) -> tuple[list[str], list[str], list[str], bool] | N
     )
 
 
-def _finish(result: Any) -> None:
-    """Await what is to be awaited, run a generator to its end, and say what came back: it goes nowhere else."""
+def _finish(result: Any) -> Any:
+    """Await what is to be awaited, run a generator to its end; what came back."""
     if hasattr(result, "__await__"):
         import asyncio
 
@@ -166,8 +188,22 @@ def _finish(result: Any) -> None:
         for _ in result:
             pass
         result = None
-    if result is not None:
-        _log_result(result)
+    return result
+
+
+def _hand_over(result: Any, outputs: dict[str, Any], report: Report) -> None:
+    """Write what was returned into the outputs. The module is loaded by its file: this folder is not on the path."""
+    import importlib.util
+    import os
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "returned.py")
+    spec: Any = importlib.util.spec_from_file_location("millrace_returned", path)
+    returned = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(returned)
+    try:
+        report.write(returned.write(result, outputs))
+    except returned.Rejected as error:
+        report.refuse(RETURN_REJECTED, str(error))
 
 
 def _log_result(result: Any) -> None:

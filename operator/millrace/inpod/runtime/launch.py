@@ -7,6 +7,7 @@ import signal
 import sys
 
 from millrace.inpod.runtime.files import write_all
+from millrace.inpod.runtime.paths import here
 from millrace.inpod.runtime.plan import Plan, arguments
 
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
@@ -26,7 +27,7 @@ class Child:
         self._call = call
 
     def report(self) -> str:
-        """What the child wrote before it gave up on its handler; of no meaning unless it ended with 240 or 241."""
+        """What the child wrote: why it gave up, or what it knows of the tables that were returned."""
         if self._call is None:
             return ""
         data = os.pread(self._call, REPORT_LIMIT, 0)
@@ -74,6 +75,7 @@ def _call_file(plan: Plan, scratch: str) -> int:
         "parameters": plan.parameters,
         "inputs": arguments(plan),
         "source": plan.source,
+        "outputs": {item["name"]: {"path": here(item["path"]), "format": item.get("format")} for item in plan.outputs},
     }
     path = os.path.join(scratch, f".call-{os.getpid()}")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

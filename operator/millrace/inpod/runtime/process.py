@@ -78,12 +78,14 @@ def _child(plan: plans.Plan, run: Folder | None, signals: Signals) -> tuple[Verd
     supervisor = Supervisor(child, signals, scratch, plan.running, plan.stop)
     import hmac  # noqa: F401
 
-    from millrace.inpod.runtime import cleanup  # from here on user code runs, and imports cost it nothing
+    from millrace.inpod.runtime import cleanup, returned  # from here on user code runs, and imports cost it nothing
 
     status = supervisor.run()
     cleanup.end_leftovers(child.pid)
     copier.finish(DRAIN_SECONDS)
     verdict = judge(status, supervisor.stop, oom_kills() - killed_before, child.report(), copier.stderr_tail.text())
+    if verdict.exit_code == 0:
+        verdict.tables = returned.read_report(child.report(), [item["name"] for item in plan.outputs])
     return verdict, copier.tail.text()
 
 

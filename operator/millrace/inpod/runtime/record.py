@@ -33,6 +33,8 @@ def write(verdict: Verdict, tail: str, began: float, run: Folder | None, key: by
         "exited": timestamp(time.time()),
         "logTail": tail,
     }
+    if verdict.tables:
+        body["tables"] = verdict.tables
     try:
         if run is not None:
             run.write("exit.json", seal(body, key or b""))

@@ -9,15 +9,17 @@ from millrace import protocol
 COMPLETED = protocol.REASON_COMPLETED
 MESSAGE_CHARACTERS = 1000
 SIGKILL = 9
+CHILDS = (protocol.EXIT_HANDLER_NOT_FOUND, protocol.EXIT_PARAMETER_MISMATCH, protocol.EXIT_RETURN_REJECTED)  # with a report
 
 
 class Verdict:
-    """exit_code is that of process 1."""
+    """exit_code is that of process 1; tables: what is known of those that were returned, by output."""
 
     def __init__(self, exit_code: int, reason: str, message: str = "") -> None:
         self.exit_code = exit_code
         self.reason = reason
         self.message = message[:MESSAGE_CHARACTERS]
+        self.tables: dict[str, object] = {}
 
 
 class Stop:
@@ -44,7 +46,7 @@ def judge(status: int, stop: Stop | None, oom_kills: int, report: str, stderr_ta
     if oom_kills:
         # The child saw one of its own processes die and gave up.
         return Verdict(137, protocol.REASON_OOM_KILLED, f"{_killed(oom_kills)}; user code then exited with {code}")
-    if code in (protocol.EXIT_HANDLER_NOT_FOUND, protocol.EXIT_PARAMETER_MISMATCH) and report:
+    if code in CHILDS and report:
         return Verdict(code, protocol.REASONS[code], report)
     if code in protocol.OWN_EXIT_CODES:
         message = f"user code exited with {code}, which is reserved; it counts as 1"

@@ -1,0 +1,93 @@
+"""Inputs from a web server of the cluster that the installation allows, with an authority of its own (row D18)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from support.authority import Authority
+from support.cluster import Namespace, Object, function, job_run, kubectl
+from support.release import NAMESPACE, released
+from support.store import secret
+
+SHOW = "def main(data): print(open(data).read(), data.rpartition('/')[2])"
+ROWS = b"age,sex\n63,1\n"
+SERVER = f"""
+import http.server, ssl
+class Files(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = {ROWS!r} if self.path == "/rows.csv" else b""
+        self.send_response(200 if body else 302)
+        self.send_header("Location", "https://10.0.0.1/a" if self.path == "/away" else "/rows.csv")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = http.server.ThreadingHTTPServer(("", 8443), Files)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/web/tls.crt", "/web/tls.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def server(image: str, key: str, certificate: str) -> list[Object]:
+    """A pod with that web server, and its Service."""
+    files = secret("web", **{"server.py": SERVER, "tls.key": key, "tls.crt": certificate})
+    container = {
+        "name": "web",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-u", "/web/server.py"],
+        "readinessProbe": {"tcpSocket": {"port": 8443}, "periodSeconds": 1},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "web", "mountPath": "/web", "readOnly": True}],
+    }
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "web", "secret": {"secretName": "web"}}],
+    }
+    about = {"name": "web", "labels": {"app": "web"}}
+    service = {"selector": {"app": "web"}, "ports": [{"port": 443, "targetPort": 8443}]}
+    return [
+        files,
+        {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": service},
+    ]
+
+
+def test_a_file_of_a_server_that_the_installation_allows_is_staged_and_a_wrong_sum_is_not(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority").make()
+    host = f"web.{namespace.name}.svc.cluster.local"
+    config = json.loads(kubectl("-n", NAMESPACE, "get", "configmap", "millrace-operator", "-o", "json"))
+    image = yaml.safe_load(config["data"]["config.yaml"])["pythonVersions"]["3.13"]
+    namespace.apply(*server(image, *authority.sign(host)), function("show", SHOW))
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
+
+    def run(name: str, path: str, **more: str) -> Object:
+        inputs = [{"name": "data", "type": "uri_file", "uri": f"https://{host}{path}", **more}]
+        namespace.apply(job_run(name, "show", inputs=inputs))
+        return namespace.finished(name)
+
+    with released(tmp_path) as release:
+        runs = release.values.get("runs") or {}
+        allowed = {"allow": [f".{namespace.name}.svc.cluster.local"]}
+        release.upgrade(runs={**runs, "caBundle": authority.certificate, "httpsInputs": allowed})
+        status = run("fetch", "/moved", sha256=hashlib.sha256(ROWS).hexdigest())
+        assert status["phase"] == "Succeeded", status
+        [entry] = status["inputs"]
+        assert (entry["bytes"], entry["identityUsed"]) == (len(ROWS), "Anonymous")
+        (pod,) = namespace.pods("fetch")
+        assert namespace.kubectl("logs", pod["metadata"]["name"], "-c", "main") == f"{ROWS.decode()} moved\n"
+        wrong = run("wrong", "/rows.csv", sha256="0" * 64)["failure"]
+        assert (wrong["reason"], wrong["container"]) == ("StageFailed", "stage")
+        assert hashlib.sha256(ROWS).hexdigest() in wrong["message"]
+        away = run("away", "/away")["failure"]
+        assert "10.0.0.1 is a private address" in away["message"]
