@@ -9,8 +9,8 @@ from pathlib import Path
 from millrace.cli import arguments
 from millrace.cli.documents import Object, read_documents
 from millrace.cli.errors import Refused
-from millrace.cli.names import dns_name
 from millrace.cli.scaffold import Script, check, manifests
+from millrace.domain.names import dns_name
 
 
 @dataclass(frozen=True)
