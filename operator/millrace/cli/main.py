@@ -92,6 +92,7 @@ def run(
     timeout: options.Timeout = None,
     force: options.Force = False,
     inputs: options.Inputs = None,
+    input_type: options.InputType = None,
     outputs: options.Outputs = None,
     parameters: options.Parameters = None,
     variables: options.Variables = None,
@@ -107,16 +108,17 @@ def run(
 
     Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout. Ctrl-C leaves the run alone; a local one it ends.
     """
+    from millrace.cli.arguments import input_texts
     from millrace.cli.places import Places
     from millrace.cli.sources import ScriptOptions, from_files, from_script
 
     try:
         limit = _seconds("--timeout", timeout)
-        places = Places(stores or [])
+        places, inputs = Places(stores or []), input_texts(inputs or [], input_type)
         if local:
             used = {"--context": context, "--no-follow": not follow, "--force-conflicts": force, "-o": output_format}
             places.check_local([option for option, value in used.items() if value])
-            inputs, outputs = places.inputs(inputs or []), places.outputs(outputs or [])
+            inputs, outputs = places.inputs(inputs), places.outputs(outputs or [])
         else:
             places.check_cluster()
         script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)

@@ -37,9 +37,12 @@ Inputs = Annotated[
     list[str] | None,
     _of_script(
         "--input",
-        value=f"NAME={PLACE}",
-        text="Data to stage; also a version of an asset, NAME=ASSET@latest; with --local a file or folder, NAME=./csvs.",
+        value=f"[NAME=]{PLACE}",
+        text="Data to stage; also a version of an asset, ASSET@latest; with --local a file or folder. NAME: data if absent.",
     ),
+]
+InputType = Annotated[
+    Literal["uri_folder", "uri_file"] | None, _of_script("--input-type", text="What --input is: a folder, or one file.")
 ]
 Outputs = Annotated[
     list[str] | None,
