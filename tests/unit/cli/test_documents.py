@@ -113,7 +113,16 @@ def test_two_namespaces_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["import os\nprint('ü 😀')\n", "a = 1\n\n\nb = '  '\n", "x = 'tail'   \ny = 1\n", "no newline"]
+    "source",
+    [
+        "import os\nprint('ü 😀')\n",
+        "a = 1\n\n\nb = '  '\n",
+        "x = 'tail'   \ny = 1\n",
+        "no newline",
+        "\x85",
+        "a\x85\nb\u2028",
+        "\r\n",
+    ],
 )
 def test_what_is_written_is_read_back_the_same(source: str) -> None:
     manifests = [
