@@ -108,6 +108,11 @@ def parse(text: str) -> Reference:
     raise ReferenceRejected(f"{text}: not a reference; one of {FORMS} is expected")
 
 
+def parse_asset(text: str) -> Reference:
+    """The same where an asset is expected: a name alone is its latest version. Raises ReferenceRejected."""
+    return parse(text if {"@", ":", "/"} & set(text) else f"{text}@{LATEST}")
+
+
 def _asset(text: str, found: dict[str, str | None]) -> AssetReference:
     kind = found.get("kind")
     if kind and kind not in _ASSET_KINDS:
