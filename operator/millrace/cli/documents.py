@@ -155,10 +155,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if any(word.fullmatch(text) for word in _WORDS) else "|" if "\n" in text else None
     if re.search("[\x85\u2028\u2029]", text):  # line breaks in YAML, which would come back as others
         style = '"'
-    else:
-        style = "'" if any(word.fullmatch(text) for word in _WORDS) else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -166,6 +166,32 @@ def run(
 
 
 @app.command()
+def convert(
+    kind: options.Foreign,
+    file: options.ForeignFile,
+    *,
+    namespace: options.Namespace = None,
+    deployment: options.Deployment = None,
+    stores: options.ConnectedStores = None,
+    assets: options.SpaceAssets = None,
+) -> None:
+    """Print manifests for a payload of watsonx or a data asset of Azure ML; no cluster is needed.
+
+    Exit code: 2 where anything in it has no counterpart: nothing is left out without a word.
+    """
+    from millrace.cli import convert as command
+
+    try:
+        given = command.options(namespace, deployment, stores or [], assets or [])
+        text, notes = command.convert(kind, file, given)
+    except Refused as error:
+        _refuse(error)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(text, nl=False)
+
+
+@app.command()
 def logs(
     run: options.Run,
     *,

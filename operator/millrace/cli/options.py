@@ -72,6 +72,23 @@ Stores = Annotated[
 ]
 Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
 
+# convert
+Foreign = Annotated[
+    Literal["watsonx", "azureml"],
+    typer.Argument(metavar="watsonx|azureml", help="A job's payload of watsonx, or YAML of a data asset of Azure ML."),
+]
+ForeignFile = Annotated[str, typer.Argument(metavar="FILE", help="The file; - is stdin.")]
+Deployment = Annotated[
+    str | None, _option("--deployment", value="NAME", text="The Function that is the deployment of the other system.")
+]
+ConnectedStores = Annotated[
+    list[str] | None,
+    _option("--store", value="CONNECTION_ID=STORE", text="The DataStore that a connection is; may be given again."),
+]
+SpaceAssets = Annotated[
+    list[str] | None, _option("--asset", value="ASSET_ID=NAME", text="The DataAsset that an asset is; may be given again.")
+]
+
 # logs
 FollowLog = Annotated[bool, _option("--follow", "-f", text="Wait for the pod, and go on until the run is over.")]
 Container = Annotated[Literal["main", "stage", "collect"], _option("--container", "-c", text="Container of the run's pod.")]
