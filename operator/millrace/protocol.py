@@ -95,6 +95,11 @@ STOP_SECONDS = 15  # what user code has between SIGTERM and SIGKILL
 GRACE_UPLOAD_SECONDS = 600  # at most that much of timeouts.uploading is added to the pod's grace period
 
 
+def is_reserved(name: str) -> bool:
+    """Whether a variable of user code may not have that name."""
+    return name in RESERVED_VARIABLES or name.startswith(RESERVED_PREFIX)
+
+
 def store_variable(index: int, key: str) -> str:
     """Name of the variable with one credential of the plan's store number `index`; key: ACCESS_KEY or SECRET_KEY."""
     return f"{RESERVED_PREFIX}STORE_{index}_{key}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support import canary
 from support import store as stores
 from support.cluster import Namespace, kubectl
+from support.command import Command
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,3 +51,9 @@ def store(namespace: Namespace, bucket: stores.Bucket) -> stores.Bucket:
     """The namespace's default DataStore, `store`, on a bucket of its own."""
     stores.install(namespace, bucket)
     return bucket
+
+
+@pytest.fixture
+def millrace(namespace: Namespace, tmp_path: Path) -> Command:
+    """The command line, in a folder of its own and for the namespace."""
+    return Command(namespace, tmp_path)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from support.cluster import Namespace, function, job_run, kubectl
+from support.command import Command
 from support.store import Bucket
 from support.waiting import wait_for
 
@@ -37,50 +38,6 @@ def main(rows=3, fail=False):
     if fail:
         raise ValueError("the data is bad")
 """
-
-
-class Command:
-    """Runs `millrace` in a folder and a namespace."""
-
-    def __init__(self, namespace: Namespace, folder: Path) -> None:
-        self.namespace, self.folder = namespace, folder
-
-    def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        found = Path(sys.executable).with_name("millrace")
-        command = [str(found) if found.exists() else "millrace", args[0], "-n", self.namespace.name, *args[1:]]
-        # An own session: Ctrl-C of the test runner is none of the command.
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **(env or {})},
-            text=True,
-            start_new_session=True,
-            # A shell lets its background jobs ignore Ctrl-C, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def __call__(
-        self, *args: str, code: int = 0, stdin: str = "", seconds: float = 120, env: dict[str, str] | None = None
-    ) -> tuple[str, str]:
-        """Standard output and error of a command that ends with this exit code."""
-        process = self.start(*args, env=env)
-        try:
-            out, err = process.communicate(stdin, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
-            raise AssertionError(f"millrace {args} did not end:\n{out}\n{err}") from None
-        assert process.returncode == code, f"exit code {process.returncode}:\n{out}\n{err}"
-        assert "\nTraceback" not in f"\n{err}"
-        return out, err
-
-
-@pytest.fixture
-def millrace(namespace: Namespace, tmp_path: Path) -> Command:
-    return Command(namespace, tmp_path)
 
 
 def child_seconds(code: str, folder: Path) -> tuple[float, str]:

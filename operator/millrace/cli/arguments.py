@@ -17,6 +17,7 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DURATION = re.compile(r"([0-9]{1,9}(d|h|m|s))+")
 _TYPES = ("uri_folder", "uri_file")
+INPUT = "data"  # the name of an input that was given none
 PLACE = "STORE/paths/PATH"
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -74,6 +75,23 @@ def _no_place(option: str, text: str, value: str) -> NoReturn:
             "`kubectl get datastores` lists the stores",
         )
     raise Refused(f"{option} {text}: NAME={PLACE}, or NAME alone for an asset, is expected")
+
+
+def input_texts(texts: list[str], kind: str | None) -> list[str]:
+    """The values of --input as NAME[:TYPE]=REF: an input without a name is `data`, one without a type has --input-type."""
+    if kind and not texts:
+        raise Refused("--input-type: it says what --input is, and there is none")
+    return [_input_text(text, kind) for text in texts]
+
+
+def _input_text(text: str, kind: str | None) -> str:
+    left, equals, value = text.partition("=")
+    if not equals or "/" in left:  # a reference that has = in its path
+        left, value = INPUT, text
+    _, typed, own = left.partition(":")
+    if kind and typed and own != kind:
+        raise Refused(f"--input {text}: --input-type says {kind}")
+    return f"{left}{f':{kind}' if kind and not typed else ''}={value}"
 
 
 def input_entry(text: str) -> Object:

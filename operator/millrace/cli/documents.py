@@ -13,7 +13,7 @@ from millrace.cli.errors import Refused
 Object = dict[str, Any]
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """PyYAML takes 2026-01-31 for a date, 1:30 for ninety and 1e3 for text; kubectl does not. Keys must be unique."""
 
     yaml_implicit_resolvers = {
@@ -26,7 +26,9 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key, tag = key_node.value, key_node.tag.rpartition(":")[2]
             problem = None
-            if key in seen and tag != "merge":
+            if not isinstance(key_node, yaml.ScalarNode):
+                problem = "a key that is no text"
+            elif key in seen and tag != "merge":
                 problem = f"the key {key!r} is there twice"
             elif tag == "bool":  # for kubectl too: parameters: {n: 3} has a parameter `false`
                 problem = f'the key {key} means true or false in YAML; write it in quotes: "{key}"'
@@ -70,25 +72,32 @@ for _tag, _pattern, _first, _make in (
         _number,
     ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list(_first))
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list(_first))
     _WORDS.append(re.compile(_pattern))
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _make)
+    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _make)
 
 
 def read_documents(text: str, source: str) -> list[Object]:
     """The objects of a file, Lists unpacked. Refused with file, line and reason where it is no manifest."""
+    raw = load(text, source, Loader)
+    found = [checked for number, document in enumerate(raw, start=1) for checked in _objects(document, source, number)]
+    if not found:
+        raise Refused(f"{source}: no object in it")
+    return found
+
+
+def load(text: str, source: str, loader: type[Loader]) -> list[Any]:
+    """The documents of a text. Refused with file, line and reason where it is no YAML."""
     try:
-        raw = list(yaml.load_all(text, _Loader))
+        return list(yaml.load_all(text, loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
         raise Refused(f"{where}: {error.problem or 'not YAML'}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise Refused(f"{source}: not YAML: {error}") from None
-    found = [checked for number, document in enumerate(raw, start=1) for checked in _objects(document, source, number)]
-    if not found:
-        raise Refused(f"{source}: no object in it")
-    return found
+    except RecursionError:
+        raise Refused(f"{source}: too many lists and objects in each other") from None
 
 
 def _objects(document: Any, source: str, number: int) -> Iterator[Object]:
@@ -147,6 +156,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if any(word.fullmatch(text) for word in _WORDS) else "|" if "\n" in text else None
+    if re.search("[\x85\u2028\u2029]", text):  # line breaks in YAML, which would come back as others
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

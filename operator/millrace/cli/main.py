@@ -92,6 +92,7 @@ def run(
     timeout: options.Timeout = None,
     force: options.Force = False,
     inputs: options.Inputs = None,
+    input_type: options.InputType = None,
     outputs: options.Outputs = None,
     parameters: options.Parameters = None,
     variables: options.Variables = None,
@@ -107,16 +108,17 @@ def run(
 
     Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout. Ctrl-C leaves the run alone; a local one it ends.
     """
+    from millrace.cli.arguments import input_texts
     from millrace.cli.places import Places
     from millrace.cli.sources import ScriptOptions, from_files, from_script
 
     try:
         limit = _seconds("--timeout", timeout)
-        places = Places(stores or [])
+        places, inputs = Places(stores or []), input_texts(inputs or [], input_type)
         if local:
             used = {"--context": context, "--no-follow": not follow, "--force-conflicts": force, "-o": output_format}
             places.check_local([option for option, value in used.items() if value])
-            inputs, outputs = places.inputs(inputs or []), places.outputs(outputs or [])
+            inputs, outputs = places.inputs(inputs), places.outputs(outputs or [])
         else:
             places.check_cluster()
         script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
@@ -161,6 +163,32 @@ def run(
         return Refused("not followed any more", *(line for found in created for line in goes_on(found)))
 
     _perform(perform, namespace=namespace, context=context, interrupted=interrupted)
+
+
+@app.command()
+def convert(
+    kind: options.Foreign,
+    file: options.ForeignFile,
+    *,
+    namespace: options.Namespace = None,
+    deployment: options.Deployment = None,
+    stores: options.ConnectedStores = None,
+    assets: options.SpaceAssets = None,
+) -> None:
+    """Print manifests for a payload of watsonx or a data asset of Azure ML; no cluster is needed.
+
+    Exit code: 2 where anything in it has no counterpart: nothing is left out without a word.
+    """
+    from millrace.cli import convert as command
+
+    try:
+        given = command.options(namespace, deployment, stores or [], assets or [])
+        text, notes = command.convert(kind, file, given)
+    except Refused as error:
+        _refuse(error)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(text, nl=False)
 
 
 @app.command()

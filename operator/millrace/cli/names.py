@@ -28,11 +28,6 @@ def run_name(text: str) -> str:
     return re.sub(r"^(jr|jobruns?|jobruns?\.millrace\.dev)/", "", text.strip())
 
 
-def dns_name(text: str) -> str:
-    """A name of an object from a file's name: train_model becomes train-model; empty where nothing is left."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:200].strip("-")
-
-
 def similar(name: str, names: Iterable[str]) -> str | None:
     """The name that was probably meant."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), None)

@@ -37,9 +37,12 @@ Inputs = Annotated[
     list[str] | None,
     _of_script(
         "--input",
-        value=f"NAME={PLACE}",
-        text="Data to stage; also a version of an asset, NAME=ASSET@latest; with --local a file or folder, NAME=./csvs.",
+        value=f"[NAME=]{PLACE}",
+        text="Data to stage; also a version of an asset, ASSET@latest; with --local a file or folder. NAME: data if absent.",
     ),
+]
+InputType = Annotated[
+    Literal["uri_folder", "uri_file"] | None, _of_script("--input-type", text="What --input is: a folder, or one file.")
 ]
 Outputs = Annotated[
     list[str] | None,
@@ -68,6 +71,23 @@ Stores = Annotated[
     _option("--store", value="NAME=DIR", text="With --local: a folder as DataStore NAME; the first is the default store."),
 ]
 Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
+
+# convert
+Foreign = Annotated[
+    Literal["watsonx", "azureml"],
+    typer.Argument(metavar="watsonx|azureml", help="A job's payload of watsonx, or YAML of a data asset of Azure ML."),
+]
+ForeignFile = Annotated[str, typer.Argument(metavar="FILE", help="The file; - is stdin.")]
+Deployment = Annotated[
+    str | None, _option("--deployment", value="NAME", text="The Function that is the deployment of the other system.")
+]
+ConnectedStores = Annotated[
+    list[str] | None,
+    _option("--store", value="CONNECTION_ID=STORE", text="The DataStore that a connection is; may be given again."),
+]
+SpaceAssets = Annotated[
+    list[str] | None, _option("--asset", value="ASSET_ID=NAME", text="The DataAsset that an asset is; may be given again.")
+]
 
 # logs
 FollowLog = Annotated[bool, _option("--follow", "-f", text="Wait for the pod, and go on until the run is over.")]

@@ -11,7 +11,7 @@ from millrace.cli.errors import Refused
 
 _STORE = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 # What is no path of this machine: a place in a store, an address, a data asset with its version.
-_ELSEWHERE = re.compile(r"[a-z0-9][-.a-z0-9]*/paths/.+|[a-z0-9]+://.*|(azureml:/?)?[^/\\]+[@:][^/\\]+")
+_ELSEWHERE = re.compile(r"[a-z0-9][-.a-z0-9]*/paths/.+|[a-z0-9]+://.*|/subscriptions/.+|(azureml:/?)?[^/\\]+[@:][^/\\]+")
 
 
 class Places:

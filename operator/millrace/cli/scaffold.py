@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millrace.cli.errors import Refused
-from millrace.cli.names import dns_name, similar
+from millrace.cli.names import similar
+from millrace.domain.names import dns_name
 from millrace.protocol import BATCH_INPUT_DIR, BATCH_OUTPUT_DIR
 
 API_VERSION = "millrace.dev/v1alpha1"

@@ -9,8 +9,8 @@ from pathlib import Path
 from millrace.cli import arguments
 from millrace.cli.documents import Object, read_documents
 from millrace.cli.errors import Refused
-from millrace.cli.names import dns_name
 from millrace.cli.scaffold import Script, check, manifests
+from millrace.domain.names import dns_name
 
 
 @dataclass(frozen=True)
@@ -48,28 +48,35 @@ def from_files(names: list[str]) -> tuple[list[Object], str]:
     """The objects of all files, and what to call them."""
     found = []
     for name in names:
-        found += read_documents(_read_stdin() if name == "-" else _read(Path(name)), "stdin" if name == "-" else name)
+        found += read_documents(read_text(name, "-f -: manifests are expected on stdin"), "stdin" if name == "-" else name)
     return found, ", ".join("stdin" if name == "-" else name for name in names)
 
 
-def _read_stdin() -> str:
-    if sys.stdin.isatty():
-        raise Refused("-f -: manifests are expected on stdin")
+def read_text(name: str, on_terminal: str, limit: int | None = None) -> str:
+    """The text of a file, or of stdin for "-"; of one that is longer than `limit` bytes not much more than these."""
+    count = -1 if limit is None else limit + 1
+    if name == "-":
+        if sys.stdin.isatty():
+            raise Refused(on_terminal)
+        return _decoded("stdin", sys.stdin.buffer.read(count))
+    return _read(Path(name), count)
+
+
+def _decoded(source: str, data: bytes) -> str:
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Refused(f"stdin: not UTF-8: {error.reason} at byte {error.start}") from None
+        raise Refused(f"{source}: not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, count: int = -1) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            return _decoded(str(path), file.read(count))
     except IsADirectoryError:
         raise Refused(f"{path} is a folder; a file is expected") from None
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def from_script(path: Path, options: ScriptOptions, namespace: str | None) -> tuple[list[Object], str, list[str]]:

@@ -9,7 +9,7 @@ from millrace.api.jobrun import Input, JobRun
 from millrace.domain.conditions import find
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.references import LATEST, AssetReference, ReferenceRejected, parse
+from millrace.domain.references import LATEST, AssetReference, ReferenceRejected, parse_asset
 
 
 def _number(asset: DataAsset) -> int:
@@ -50,7 +50,7 @@ def reference(found: Input, run: JobRun) -> AssetReference | Obstacle:
     """The version of an asset of the run's namespace that an input names."""
     text = str(found.asset)
     try:
-        named = parse(text if {"@", ":"} & set(text) else f"{text}@{LATEST}")
+        named = parse_asset(text)
     except ReferenceRejected as error:
         return Obstacle(Reason.REFERENCE_REJECTED, f"input {found.name}: {error}", heals=False)
     if not isinstance(named, AssetReference):

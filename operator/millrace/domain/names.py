@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 LIMIT = 63
@@ -23,6 +24,11 @@ def child_name(parent: str, suffix: str = "", *, limit: int = LIMIT) -> str:
         return parent + suffix
     kept = parent[: limit - len(suffix) - HASH - 1].rstrip("-.")
     return f"{kept}-{_digest(parent, HASH)}{suffix}"
+
+
+def dns_name(text: str) -> str:
+    """A name of an object from one of elsewhere: train_model becomes train-model; empty where nothing is left."""
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:200].strip("-")
 
 
 def label_value(name: str) -> str:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from millrace.domain.names import dns_name
+
 LATEST = "latest"
 
 
@@ -50,17 +52,21 @@ Reference = AssetReference | StoreReference | AddressReference
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?"
 _VERSION = r"[A-Za-z0-9](?:[-A-Za-z0-9._]*[A-Za-z0-9])?"
-_ASSET = re.compile(rf"(?:azureml:/?)?(?P<asset>{_LABEL})(?:@(?P<label>{_VERSION})|:(?P<version>{_VERSION}))")
+_THEIRS = r"[A-Za-z0-9][-A-Za-z0-9_.]{0,254}"  # a name of Azure ML, where My_Data is one: ours is my-data
+_AT_VERSION = rf"(?:@(?P<label>{_VERSION})|:(?P<version>{_VERSION}))"
+_ASSET = re.compile(rf"(?P<asset>{_LABEL}){_AT_VERSION}")
+_AZURE_ASSET = re.compile(rf"azureml:/{{0,2}}(?P<theirs>{_THEIRS}){_AT_VERSION}")
 _IN_NAMESPACE = re.compile(
     rf"store://(?P<namespace>{_LABEL})/(?P<kind>[a-z-]+)/(?P<asset>{_LABEL})(?::(?P<version>{_VERSION}))?"
 )
-_STORE = re.compile(rf"(?:azureml://datastores/)?(?P<store>{_NAME})/paths/(?P<path>.+)")
+_STORE = re.compile(rf"(?P<store>{_NAME})/paths/(?P<path>.+)")
+_AZURE_STORE = re.compile(rf"azureml://datastores/(?P<theirs>{_THEIRS})/paths/(?P<path>.+)")
 _WORKSPACE = (
     r"(?:azureml:/)?/subscriptions/[^/]+/resourcegroups/[^/]+/"
     r"(?:providers/Microsoft\.MachineLearningServices/)?workspaces/[^/]+"
 )
-_LONG_ASSET = re.compile(rf"{_WORKSPACE}/data/(?P<asset>{_LABEL})/versions/(?P<version>{_VERSION})", re.IGNORECASE)
-_LONG_STORE = re.compile(rf"{_WORKSPACE}/datastores/(?P<store>{_NAME})/paths/(?P<path>.+)", re.IGNORECASE)
+_LONG_ASSET = re.compile(rf"{_WORKSPACE}/data/(?P<theirs>{_THEIRS})/versions/(?P<version>{_VERSION})", re.IGNORECASE)
+_LONG_STORE = re.compile(rf"{_WORKSPACE}/datastores/(?P<theirs>{_THEIRS})/paths/(?P<path>.+)", re.IGNORECASE)
 _ASSET_KINDS = {"artifact", "dataasset", "dataitem", "dataset", "model"}
 _BUCKET = re.compile(r"[a-z0-9][-a-z0-9._]{1,61}[a-z0-9]")
 _AZURE_HOST = re.compile(r"(?P<account>[a-z0-9]{3,24})\.(?:blob|dfs)\.core\.windows\.net")
@@ -86,12 +92,14 @@ def parse(text: str) -> Reference:
         raise ReferenceRejected(
             f"{text!r}: empty, or with blanks or control characters in it; write a blank as %20 in an address"
         )
-    for pattern in (_LONG_ASSET, _ASSET, _IN_NAMESPACE):
+    for pattern in (_LONG_ASSET, _AZURE_ASSET, _ASSET, _IN_NAMESPACE):
         if found := pattern.fullmatch(text):
             return _asset(text, found.groupdict())
-    for pattern in (_LONG_STORE, _STORE):
+    for pattern in (_LONG_STORE, _AZURE_STORE, _STORE):
         if found := pattern.fullmatch(text):
-            return StoreReference(found["store"], _path(text, found["path"]))
+            names = found.groupdict()
+            store = names.get("store") or ".".join(map(dns_name, names["theirs"].split(".")))
+            return StoreReference(store, _path(text, names["path"]))
     scheme, separator, _ = text.partition("://")
     if scheme.lower() in _RETIRED and separator:
         raise ReferenceRejected(f"{text}: {_RETIRED[scheme.lower()]}")
@@ -100,12 +108,20 @@ def parse(text: str) -> Reference:
     raise ReferenceRejected(f"{text}: not a reference; one of {FORMS} is expected")
 
 
+def parse_asset(text: str) -> Reference:
+    """The same where an asset is expected: a name alone is its latest version. Raises ReferenceRejected."""
+    return parse(text if {"@", ":", "/"} & set(text) else f"{text}@{LATEST}")
+
+
 def _asset(text: str, found: dict[str, str | None]) -> AssetReference:
     kind = found.get("kind")
     if kind and kind not in _ASSET_KINDS:
         raise ReferenceRejected(f"{text}: a {kind} is no data; one of {', '.join(sorted(_ASSET_KINDS))} is expected")
     version = found.get("label") or found.get("version") or LATEST
-    return AssetReference(str(found["asset"]), version, found.get("namespace"))
+    name = found.get("asset") or dns_name(str(found["theirs"]))
+    if len(name) > 63:
+        raise ReferenceRejected(f"{text}: the name of an asset has at most 63 characters")
+    return AssetReference(name, version, found.get("namespace"))
 
 
 def _path(text: str, path: str, *, empty: bool = False) -> str:

@@ -19,7 +19,7 @@ from millrace.api.datastore import DEFAULT_ANNOTATION, DataStore, DataStoreSpec,
 from millrace.api.function import Function, FunctionSpec
 from millrace.api.jobrun import VARIABLE, Input, JobRun, JobRunSpec
 from millrace.domain.clock import render
-from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
+from millrace.protocol import is_reserved
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -200,9 +200,9 @@ def _of_input(item: Input) -> Iterator[str]:
 
 def _of_variables(spec: JobRunSpec) -> Iterator[str]:
     for name in (*spec.environment_variables, *(variable.name for variable in spec.env)):
-        if name in RESERVED_VARIABLES or name.startswith(RESERVED_PREFIX):
+        if is_reserved(name):
             yield f"reserved for millrace: {name}"
-        if not re.search(VARIABLE, name):
+        if not re.fullmatch(VARIABLE, name):
             yield f"not a name of an environment variable: {name}"
     for variable in spec.env:
         if variable.value is not None and variable.value_from is not None:

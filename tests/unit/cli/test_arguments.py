@@ -59,6 +59,52 @@ def test_a_web_address_is_a_file(uri: str) -> None:
     assert a.input_entry(f"rows={uri}") == {"name": "rows", "uri": uri, "type": "uri_file", "stage": "Download"}
 
 
+WORKSPACE = "/subscriptions/1-2/resourcegroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "canonical"),
+    [
+        ("data=heart/paths/a", None, "data=heart/paths/a"),
+        ("heart/paths/a", None, "data=heart/paths/a"),
+        ("heart/paths/year=2026/a", None, "data=heart/paths/year=2026/a"),
+        ("d=heart/paths/year=2026/a", None, "d=heart/paths/year=2026/a"),
+        ("azureml:/heart@latest", None, "data=azureml:/heart@latest"),
+        (f"{WORKSPACE}/data/heart/versions/3", None, f"data={WORKSPACE}/data/heart/versions/3"),
+        ("https://example.org/a?b=c", "uri_file", "data:uri_file=https://example.org/a?b=c"),
+        ("heart/paths/a.csv", "uri_file", "data:uri_file=heart/paths/a.csv"),
+        ("d=heart/paths/a", "uri_folder", "d:uri_folder=heart/paths/a"),
+        ("d:uri_file=heart/paths/a", "uri_file", "d:uri_file=heart/paths/a"),
+        ("./csvs", None, "data=./csvs"),
+    ],
+)
+def test_an_input_without_a_name_is_data_and_its_type_may_stand_apart(text: str, kind: str | None, canonical: str) -> None:
+    assert a.input_texts([text], kind) == [canonical]
+
+
+def test_a_type_that_contradicts_or_belongs_to_nothing_is_refused() -> None:
+    with pytest.raises(Refused, match="--input-type says uri_folder"):
+        a.input_texts(["d:uri_file=heart/paths/a"], "uri_folder")
+    with pytest.raises(Refused, match="--input-type: it says what --input is, and there is none"):
+        a.input_texts([], "uri_file")
+    with pytest.raises(Refused, match="--input data: given twice"):
+        a.unique("--input", [a.input_entry(text) for text in a.input_texts(["h/paths/a", "h/paths/b"], None)])
+
+
+@pytest.mark.parametrize(
+    ("reference", "entry"),
+    [
+        (f"{WORKSPACE}/data/heart/versions/3", {"asset": f"{WORKSPACE}/data/heart/versions/3"}),
+        ("azureml:/heart@latest", {"asset": "azureml:/heart@latest"}),
+        (f"{WORKSPACE}/datastores/blobs/paths/uci", {"dataStore": {"name": "blobs", "path": "uci"}}),
+        ("azureml://datastores/blobs/paths/uci", {"dataStore": {"name": "blobs", "path": "uci"}}),
+    ],
+)
+def test_the_forms_of_azure_ml_are_inputs(reference: str, entry: dict[str, Any]) -> None:
+    (text,) = a.input_texts([reference], None)
+    assert a.input_entry(text) == {"name": "data", **entry, "stage": "Download"}
+
+
 def test_outputs() -> None:
     assert a.output_entry("s=heart/paths/out/") == {"name": "s", "dataStore": {"name": "heart", "path": "out/"}}
     assert a.output_entry("scores") == {"name": "scores", "asset": "scores"}

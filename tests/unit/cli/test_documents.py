@@ -81,6 +81,8 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: [1\nb: 2\n", "f, line 2, column"),
         ("apiVersion: v1\napiVersion: v2\n", "f, line 2, column 1: the key 'apiVersion' is there twice"),
         ("apiVersion: v1\nn: 3\n", 'f, line 2, column 1: the key n means true or false in YAML; write it in quotes: "n"'),
+        ("? [a]\n: 1\n", "f, line 1, column 3: a key that is no text"),
+        ("[" * 5000, "f: too many lists and objects in each other"),
         (manifest(".nan"), "JSON has no .nan"),
     ],
 )
@@ -111,7 +113,16 @@ def test_two_namespaces_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["import os\nprint('ü 😀')\n", "a = 1\n\n\nb = '  '\n", "x = 'tail'   \ny = 1\n", "no newline"]
+    "source",
+    [
+        "import os\nprint('ü 😀')\n",
+        "a = 1\n\n\nb = '  '\n",
+        "x = 'tail'   \ny = 1\n",
+        "no newline",
+        "\x85",
+        "a\x85\nb\u2028",
+        "\r\n",
+    ],
 )
 def test_what_is_written_is_read_back_the_same(source: str) -> None:
     manifests = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.cli.names import dns_name, fresh, run_name, similar
+from millrace.cli.names import fresh, run_name, similar
+from millrace.domain.names import dns_name
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ ALL = (SECOND, UNREADY, FIRST, EXPORT, asset("other", 9, asset="lung", version="
         "heart@2": SECOND,
         "azureml:heart:2026-01": EXPORT,
         "store://tenant/dataitem/heart:2": SECOND,
+        "store://tenant/dataitem/heart": EXPORT,
+        "/subscriptions/s/resourceGroups/g/workspaces/w/data/heart/versions/1": FIRST,
     }.items(),
 )
 def test_a_reference_names_one_version_and_latest_the_newest_that_is_ready(reference: str, found: DataAsset) -> None:
