@@ -41,6 +41,10 @@ ENDS: dict[str, tuple[End, End]] = {
         End("HandlerNotFound", "main", 240, again=False),
         End("HandlerNotFound", "main", 240, again=False),
     ),
+    "return-rejected": (
+        End("ReturnRejected", "main", 239, again=False),
+        End("ReturnRejected", "main", 239, again=False),
+    ),
     "deadline": (End("DeadlineExceeded", "main", 243), End("DeadlineExceeded", "main", 243)),
     "scratch-watched": (End("ScratchFull", "main", 245), End("ScratchFull", "main", 245)),
     "stage-failed": (End("StageFailed", "stage", 248), End("StageFailed", "stage", 248)),
