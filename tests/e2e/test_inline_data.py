@@ -26,8 +26,8 @@ def test_rows_of_a_run_are_files_and_in_the_payload_without_any_store(namespace:
     status = namespace.finished("show-1")
     assert status["phase"] == "Succeeded", status
     assert [(entry["name"], entry["files"], entry["bytes"]) for entry in status["inputs"]] == [
-        ("table", 1, 18),
-        ("rows", 1, 42),
+        ("table", 1, 17),
+        ("rows", 1, 40),
     ]
 
 

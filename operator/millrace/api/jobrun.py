@@ -65,15 +65,15 @@ class DataStorePath(Model):
     path: DataPath
 
 
-Fields = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)]
-Cell = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+class InputData(Model):
+    """Inline data: rows of values under the names of their fields (watsonx: scoring.input_data)."""
 
-
-class InlineData(Model):
-    """A table in the run itself: rows of values, and the names of their columns."""
-
-    fields: Fields | None = None
-    values: Annotated[list[Annotated[list[Cell], Field(max_length=1024)]], Field(max_length=100_000)]
+    fields: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)] | None = None
+    # A row is opaque: kubectl's own validation takes no null in a list whose items have a schema, even an open one.
+    values: Annotated[
+        list[Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]],
+        Field(max_length=100_000),
+    ]
 
 
 class Input(Model):
@@ -112,7 +112,7 @@ class Input(Model):
         Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="What the file at uri must have.")] | None
     ) = None
     data_store: DataStorePath | None = None
-    inline: InlineData | None = Field(
+    inline: InputData | None = Field(
         None, description="Written as NAME.csv and NAME.json; in the payload as scoring.input_data."
     )
     type: Literal["uri_folder", "uri_file"] | None = Field(None, description="The asset's type, else uri_folder, if absent.")
@@ -149,13 +149,6 @@ class Output(Model):
     )
     archive: Literal["Zip", "None"] | None = Field(None, description="Zip if absent; None uploads the files as they are.")
     when: Literal["OnSuccess", "OnFailure", "Always"] | None = Field(None, description="OnSuccess if absent.")
-
-
-class InputData(Model):
-    """Inline data: rows of values under the names of their fields (watsonx: scoring.input_data)."""
-
-    fields: Fields | None = None
-    values: Annotated[list[Cell], Field(max_length=100_000)]
 
 
 class EnvVar(Model):

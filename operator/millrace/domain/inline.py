@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from millrace.api.jobrun import InlineData
+from millrace.api.jobrun import InputData
 
 
-def uneven_row(data: InlineData) -> str | None:
-    """Why the rows are no table: the first that is longer or shorter than the fields, or than row 0 where there are none."""
-    if not data.values:
-        return None
-    width, of = (len(data.values[0]), "values[0] has") if data.fields is None else (len(data.fields), "there are")
+def no_table(data: InputData) -> str | None:
+    """Why the rows are no table, if they are none: the first that is no list, or has not as many values as there are
+    fields, or as row 0 has where there are none.
+    """
+    width = None if data.fields is None else len(data.fields)
+    of = "there are {} fields" if width is not None else "values[0] has {}"
     for number, row in enumerate(data.values):
+        if not isinstance(row, list):
+            return f"values[{number}] is no list of values"
+        width = len(row) if width is None else width
         if len(row) != width:
-            return f"values[{number}] has {len(row)} values, and {of} {width}{'' if data.fields is None else ' fields'}"
+            return f"values[{number}] has {len(row)} values, and {of.format(width)}"
     return None

@@ -14,7 +14,7 @@ from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
-from millrace.domain.inline import uneven_row
+from millrace.domain.inline import no_table
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
@@ -281,8 +281,8 @@ _NO_STORE = _Place(None, "")
 
 def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: DataStore | None) -> _Place | Obstacle:
     if found.inline:
-        uneven = uneven_row(found.inline)
-        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{uneven}", heals=False) if uneven else _NO_STORE
+        why = no_table(found.inline)
+        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{why}", heals=False) if why else _NO_STORE
     if found.uri:
         return check_uri(found.name, found.uri) or _NO_STORE
     if found.data_store:

@@ -34,6 +34,15 @@ def test_an_unknown_field_is_warned_of(api: ApiServer) -> None:
     assert "paralel" not in api.admin.get("jobruns", "api", "warned")["spec"]
 
 
+@pytest.mark.parametrize("how", [["apply"], ["apply", "--server-side"], ["create"], ["create", "--dry-run=server"]])
+def test_rows_may_have_nulls(api: ApiServer, how: list[str]) -> None:
+    """kubectl has a validation of its own beside the server's, for objects in a List."""
+    rows = {"fields": ["a", "b"], "values": [[1, None], [None, {"x": None}]]}
+    obj = run(f"nulls-{len(how)}-{how[0]}", inputs=[{"name": "i", "inline": rows}], inputData=[rows])
+    done = api.kubectl(*how, "-f", "-", stdin=text_of({"apiVersion": "v1", "kind": "List", "items": [obj]}))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_refusal_reads_well(api: ApiServer) -> None:
     obj = run("refused", environmentVariables={"MILLRACE_X": ""}, outputs=[{"name": "o"}])
     done = api.kubectl("apply", "-f", "-", stdin=text_of(obj))

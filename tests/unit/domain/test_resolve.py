@@ -105,6 +105,8 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
         for inline, says in [
             ({"fields": ["a", "b"], "values": [[1, 2], [3]]}, "values[1] has 1 values, and there are 2 fields"),
             ({"fields": [], "values": [[1]]}, "values[0] has 1 values, and there are 0 fields"),
+            ({"values": [[1], 2]}, "values[1] is no list of values"),
+            ({"fields": ["a"], "values": ["x"]}, "values[0] is no list of values"),
             ({"values": [[1], [2], [3, 4]]}, "values[2] has 2 values, and values[0] has 1"),
         ]
     },
