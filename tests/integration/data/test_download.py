@@ -190,7 +190,7 @@ def test_damage_that_does_not_end_is_an_error(bucket: Bucket, proxy: Proxy, tmp_
 def test_an_object_that_is_replaced_while_it_is_read(
     bucket: Bucket, tmp_path: Path, large: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = fetch._write
+    original = fetch.write_at
     done = threading.Event()
 
     def write(*arguments: Any) -> int:
@@ -200,7 +200,7 @@ def test_an_object_that_is_replaced_while_it_is_read(
         return original(*arguments)
 
     monkeypatch.setattr(fetch, "RANGE_BYTES", 8 * MIB)
-    monkeypatch.setattr(fetch, "_write", write)
+    monkeypatch.setattr(fetch, "write_at", write)
     assert reason(bucket.store(), tmp_path, "large", "uri_file") == "ObjectChanged"
 
 
