@@ -27,7 +27,7 @@ def main(go):
     (pathlib.Path(os.environ["BATCH_OUTPUT_DIR"]) / uuid.uuid4().hex).write_text("started")
     while True:
         try:
-            return urllib.request.urlopen(go).read()
+            return urllib.request.urlopen(go).close()
         except urllib.error.HTTPError:
             time.sleep(0.2)
 """
