@@ -101,6 +101,9 @@ def input_entry(text: str) -> Object:
     if typed and kind not in _TYPES:
         raise Refused(f"--input {text}: the type {kind!r} is none of {', '.join(_TYPES)}")
     entry: Object = {"name": _label("--input", text, name), **_place("--input", text, value)}
+    if "uri" in entry and kind == "uri_folder":
+        hint = f"make a DataStore for its bucket and name it as {PLACE}"
+        raise Refused(f"--input {text}: a web address has files only, and uri_folder is asked for", hint)
     return {**entry, **({"type": kind} if typed else {}), "stage": "Download"}
 
 

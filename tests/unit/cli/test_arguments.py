@@ -59,6 +59,7 @@ def test_a_web_address_is_a_file(uri: str) -> None:
     assert a.input_entry(f"rows={uri}") == {"name": "rows", "uri": uri, "type": "uri_file", "stage": "Download"}
 
 
+BLOBS = "https://azuremlexampledata.blob.core.windows.net/data/heart-disease-uci/data"
 WORKSPACE = "/subscriptions/1-2/resourcegroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 
 
@@ -97,6 +98,7 @@ def test_a_type_that_contradicts_or_belongs_to_nothing_is_refused() -> None:
         (f"{WORKSPACE}/data/heart/versions/3", {"asset": f"{WORKSPACE}/data/heart/versions/3"}),
         ("azureml:/heart@latest", {"asset": "azureml:/heart@latest"}),
         (f"{WORKSPACE}/datastores/blobs/paths/uci", {"dataStore": {"name": "blobs", "path": "uci"}}),
+        (f"{BLOBS}/heart.csv", {"uri": f"{BLOBS}/heart.csv", "type": "uri_file"}),
         ("azureml://datastores/blobs/paths/uci", {"dataStore": {"name": "blobs", "path": "uci"}}),
     ],
 )
@@ -120,6 +122,7 @@ def test_outputs() -> None:
         (a.output_entry, "scores=heart@latest", "a run makes the next version by itself", "--output heart"),
         (a.input_entry, "Data=h/paths/a", "the name 'Data'", ""),
         (a.input_entry, "data:folder=h/paths/a", "the type 'folder' is none of uri_folder, uri_file", ""),
+        (a.input_entry, f"data:uri_folder={BLOBS}", "a web address has files only", "make a DataStore"),
         (a.input_entry, "data=h/paths/../a", "must not have the segments . or ..", ""),
         (a.output_entry, "s=somewhere", "NAME alone for an asset", ""),
         (a.output_entry, "s_s", "the name 's_s'", ""),

@@ -102,7 +102,21 @@ WATSONX: list[tuple[Any, str]] = [
     (reads(type="hdfs"), f"{IN}.type: Hadoop is not supported"),
     (reads(type="data_flow"), f"{IN}.type: flows are not supported"),
     (reads(type=["fs"]), f"{IN}.type: one of data_asset"),
-    (reads(type="url", connection={"url": f"https://u:{CANARY}@h/x"}), f"{IN}.type: an address is no input"),
+    (reads(type="url", connection={"url": f"https://u:{CANARY}@h/x"}), "a credential in an address"),
+    (
+        reads(type="url", connection={"url": "s3://bucket/x"}),
+        f"{IN}.connection.url: the https address of a file is expected",
+    ),
+    (reads(type="url", connection={"url": "http://h/x"}), f"{IN}.connection.url: the https address of a file is expected"),
+    (reads(type="url", connection={"url": "https://h/x", "headers": {"A": CANARY}}), f"{IN}.connection.headers: a file is"),
+    (
+        reads(type="url", connection={"url": "https://h/x", "verb": "POST"}),
+        f"{IN}.connection.verb: a file is fetched with GET",
+    ),
+    (reads(type="url", connection={"url": "https://h/x"}, location={"path": "a"}), f"{IN}.location: goes without"),
+    (reads(type="url", connection={"id": "c1"}), f"{IN}.connection.id: is not known here; known are url, verb"),
+    (reads(type="url", location={"href": "heart@latest"}), f"{IN}.location.href: the https address of a file is expected"),
+    (reads(type="url"), f"{IN}.location: an object is expected"),
     (reads(type="data_asset"), f"{IN}.location: an object is expected"),
     (reads(type="data_asset", location={}), f"{IN}.location.href: is missing"),
     (

@@ -52,10 +52,7 @@ class Locations:
             case "container":
                 entry = {"dataStore": self._in_space(reference), "stage": "Download"}
             case "url":
-                reference.member("type").refuse(
-                    "an address is no input in this version",
-                    "make a DataStore for it and name the place as connection_asset",
-                )
+                entry = {"uri": _address(reference), "type": "uri_file"}
             case _:
                 entry = {"dataStore": self._connected(reference), "stage": "Never"}
                 if "file_name" in reference.value["location"]:
@@ -149,6 +146,29 @@ def _path(location: Field, found: dict[str, Field]) -> str:
 def _no_connection(reference: Field) -> None:
     if reference.member("connection").value:
         reference.member("connection").refuse("goes with bucket, file_name and path of a connection_asset only")
+
+
+def _address(reference: Field) -> str:
+    """The https address of a file, of a connection there or of a location in our own payload."""
+    connection, location = reference.member("connection"), reference.member("location")
+    url = connection.member("url") if connection.value else location.member("href")
+    if connection.value:
+        found = connection.members(
+            ("url", "verb"), {"headers": "a file is fetched without any; credentials are a DataStore's"}
+        )
+        if "verb" in found and found["verb"].value != "GET":
+            found["verb"].refuse("a file is fetched with GET")
+        if location.value:
+            location.refuse("goes without a connection that has a url")
+    else:
+        location.members(("href",))
+    try:
+        parse(url.text())
+    except ReferenceRejected as error:
+        url.refuse(str(error))
+    if not url.text().startswith("https://"):
+        url.refuse("the https address of a file is expected", "any other place is one in a DataStore: type connection_asset")
+    return url.text()
 
 
 def _href(href: Field) -> str:
