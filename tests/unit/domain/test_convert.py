@@ -348,7 +348,7 @@ def test_a_field_that_is_not_known_is_never_left_out(at: tuple[Any, ...], key: s
     for step in at:
         inner = inner[step]
     assume(isinstance(inner, dict) and "environment_variables" not in at)
-    with pytest.raises(ConversionRefused, match=f"{key}|connection: goes with"):
+    with pytest.raises(ConversionRefused, match=f"{key}|connection: goes with|location: goes without"):
         convert_watsonx(replaced(EVERYTHING, (*at, key), 1), OPTIONS)
 
 
