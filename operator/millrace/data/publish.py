@@ -54,9 +54,10 @@ class Attempt:
             failpoint("intent-written")
             upload_id, lost = store.uploads.create(store.full_key(place[1]), deadline=deadline)
             failpoint("upload-created")
-            self._uploads[place] = upload_id
-            if lost:
+            if lost:  # aborted at once: the next note hides when this upload was begun. An answer may come later still.
+                _abort_unnamed(self, place, {upload_id}, number=self.number, deadline=deadline)
                 self._unnamed.add(place)
+            self._uploads[place] = upload_id
             self._note(deadline)
             failpoint("upload-recorded")
             return upload_id

@@ -229,6 +229,16 @@ def test_a_store_that_is_away_for_a_while(bucket: Bucket, proxy: Proxy, tmp_path
     check(bucket, as_answer(published), "one")
 
 
+def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+    """The note with its intent is written again when the store is back, long after that upload was begun."""
+    lost = proxy.on("POST", f"{ZIP_KEY}?uploads", "drop")
+    away = proxy.on("POST", f"{ZIP_KEY}?uploads", "refuse", times=10_000)
+    threading.Timer(5, lambda: proxy.rules.remove(away)).start()
+    published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
+    assert lost.seen > 2, "the store was away"
+    check(bucket, as_answer(published), "one")
+
+
 @pytest.mark.parametrize("round_", range(6))
 def test_two_attempts_commit_at_the_same_instant(bucket: Bucket, tmp_path: Path, round_: int) -> None:
     uid = new_uid()
