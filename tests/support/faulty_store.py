@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ class FaultyStore:
     def release(self) -> None:
         """Drops what is held; the store never hears of it."""
         self._order("release")
+
+    def away(self, seconds: float) -> None:
+        """The store is away for so long: connections end, those of held requests too."""
+        self._order("away")
+        time.sleep(seconds)  # the outage itself
+        self._order("back")
 
     def log(self) -> list[str]:
         """All requests."""

@@ -3,7 +3,7 @@ pod of the tests (support/faulty_store.py).
 
 Port 9000 is the store. Port 9001 takes orders, all by GET, and answers in JSON: /add?q={"method", "url", "action",
 "skip", "times"} adds a rule and says its number, /hits?q=N how many requests it has taken; /release drops what is held;
-/log lists all requests that came.
+/away drops what is held and refuses everything until /back; /log lists all requests that came.
 
     hold    the request waits here, and the store never hears of it
     drop    the store does it, and the answer is lost
@@ -54,6 +54,12 @@ class State:
         self.rules: list[Rule] = []
         self.log: list[str] = []
         self.released = threading.Event()
+        self.away = False
+
+    def release(self) -> None:
+        """Lets go of the requests that are held: their connections end."""
+        self.released.set()
+        self.released = threading.Event()
 
     def rule_for(self, method: str, url: str) -> Rule | None:
         """The first rule that takes the request."""
@@ -97,7 +103,7 @@ class Storage(Base):
     def serve(self) -> None:
         rule = STATE.rule_for(self.command, self.path)
         action = rule.action if rule else ""
-        if action == "refuse":
+        if STATE.away or action == "refuse":
             self.reset()
             return
         body = self.body()
@@ -139,8 +145,12 @@ class Orders(Base):
             elif order == "/hits":
                 found = STATE.rules[int(argument)].hits
             elif order == "/release":
-                STATE.released.set()
-                STATE.released = threading.Event()
+                STATE.release()
+            elif order == "/away":
+                STATE.away = True
+                STATE.release()
+            elif order == "/back":
+                STATE.away = False
             else:
                 found = list(STATE.log)
         self.answer(200, [("Content-Type", "application/json")], json.dumps(found).encode())
