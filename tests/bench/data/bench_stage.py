@@ -1,6 +1,6 @@
-"""Staging against s5cmd, on one machine with the server: one large object, and many small ones.
+"""Staging against s5cmd and minio-py, on one machine with the server: one large object, and many small ones.
 
-uv run python tests/bench/data/bench_stage.py [--mb 1024] [--files 2000] [--rounds 5]
+uv run python tests/bench/data/bench_stage.py [--mb 1024] [--files 2000] [--kb 10] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from rounds import ROOT, alternate, report, write_random
 
+HASHES = "millrace computes it, the others do not"
+
 
 def main() -> None:
     """Prints one JSON line for each of the two."""
@@ -26,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, default=1024)
     parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--kb", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     tool = [ROOT / "hack" / "cluster", "tool", "s5cmd"]
@@ -41,7 +44,7 @@ def main() -> None:
             (folder / "large").unlink()
             spec = {"endpoint": f"http://{address}", "bucket": "bench"}
             store = open_store({"name": "bench", "s3": spec, "credentials": True}, KEYS)
-            (folder / "small").write_bytes(os.urandom(10_240))
+            (folder / "small").write_bytes(os.urandom(args.kb << 10))
             for number in range(args.files):
                 put_file(store, f"small/{number:05}", folder / "small", deadline=time.monotonic() + 600)
             target = folder / "in"
@@ -59,13 +62,26 @@ def main() -> None:
                 item = {"type": kind, "key": key, "path": str(target)}
                 stage_input(store, item, deadline=time.monotonic() + 600)
 
-            one = {"millrace": lambda: ours("large", "uri_file"), "s5cmd": lambda: theirs("large")}
-            seconds = alternate(one, args.rounds, clean)
-            note = "millrace computes it, s5cmd does not"
-            report("stage one object", seconds, ours="millrace", theirs="s5cmd", goal=1.0, mb=args.mb, sha256=note)
-            many = {"millrace": lambda: ours("small", "uri_folder"), "s5cmd": lambda: theirs("small/*")}
-            seconds = alternate(many, args.rounds, clean)
-            report("stage many objects", seconds, ours="millrace", theirs="s5cmd", goal=1.0, files=args.files, kb=10)
+            def plain(prefix: str) -> None:
+                for found in client.list_objects("bench", prefix=prefix):
+                    client.fget_object("bench", str(found.object_name), str(target / str(found.object_name)))
+
+            one = {
+                "millrace": lambda: ours("large", "uri_file"),
+                "s5cmd": lambda: theirs("large"),
+                "minio-py": lambda: plain("large"),
+            }
+            taken = alternate(one, args.rounds, clean)
+            goals = {"s5cmd": 1.0, "minio-py": 2.0}
+            report("stage one object", taken, ours="millrace", goals=goals, mb=args.mb, sha256=HASHES)
+            many = {
+                "millrace": lambda: ours("small", "uri_folder"),
+                "s5cmd": lambda: theirs("small/*"),
+                "minio-py": lambda: plain("small/"),
+            }
+            taken = alternate(many, args.rounds, clean)
+            goals = {"s5cmd": 1.0, "minio-py": 10.0}
+            report("stage many objects", taken, ours="millrace", goals=goals, files=args.files, kb=args.kb, sha256=HASHES)
             store.close()
 
 

@@ -10,37 +10,48 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[3]
 for part in ("operator", "tests"):
     sys.path.insert(0, str(ROOT / part))
 
 
-def alternate(contenders: dict[str, Callable[[], None]], rounds: int, clean: Callable[[], None]) -> dict[str, list[float]]:
-    """Runs each contender once in every round, the order turned round each time; seconds of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+class Round(NamedTuple):
+    """What one contender took in one round: seconds, and seconds of CPU of this process and those that it waited for."""
+
+    seconds: float
+    cpu: float
+
+
+def alternate(contenders: dict[str, Callable[[], None]], rounds: int, clean: Callable[[], None]) -> dict[str, list[Round]]:
+    """Runs each contender once in every round, the order turned round each time."""
+    taken: dict[str, list[Round]] = {name: [] for name in contenders}
     for number in range(rounds):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
             clean()
             os.sync()
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), sum(os.times()[:4])
             contenders[name]()
-            seconds[name].append(time.perf_counter() - begun)
-            print(f"  round {number + 1}  {name:24} {seconds[name][-1]:7.2f} s", file=sys.stderr, flush=True)
-    return seconds
+            taken[name].append(Round(time.perf_counter() - begun, sum(os.times()[:4]) - cpu))
+            print(f"  round {number + 1}  {name:24} {taken[name][-1].seconds:7.2f} s", file=sys.stderr, flush=True)
+    return taken
 
 
-def report(name: str, seconds: dict[str, list[float]], *, ours: str, theirs: str, goal: float, **more: object) -> None:
-    """Prints one JSON line: the ratio of the medians (theirs to ours: above 1 means that ours is faster) and the raw
-    numbers.
+def report(name: str, taken: dict[str, list[Round]], *, ours: str, goals: dict[str, float], **more: object) -> None:
+    """Prints one JSON line: for each peer of `goals` the ratio of the medians (the peer's to ours: above 1 means that ours
+    is faster) and that of the CPU (ours to the peer's: below 1 means that ours takes less), and the raw numbers.
     """
-    medians = {contender: round(statistics.median(values), 3) for contender, values in seconds.items()}
+    seconds = {contender: statistics.median(found.seconds for found in rounds) for contender, rounds in taken.items()}
+    cpu = {contender: statistics.median(found.cpu for found in rounds) for contender, rounds in taken.items()}
     line = {
         "benchmark": name,
-        "ratio": round(medians[theirs] / medians[ours], 2),
-        "goal": goal,
-        "medians": medians,
-        "rounds": {contender: [round(value, 3) for value in values] for contender, values in seconds.items()},
+        "ratios": {peer: round(seconds[peer] / seconds[ours], 2) for peer in goals},
+        "goals": goals,
+        "cpu_ratios": {peer: round(cpu[ours] / cpu[peer], 2) for peer in goals},
+        "medians": {contender: round(value, 3) for contender, value in seconds.items()},
+        "cpu_seconds": {contender: round(value, 3) for contender, value in cpu.items()},
+        "rounds": {contender: [round(found.seconds, 3) for found in rounds] for contender, rounds in taken.items()},
         **more,
     }
     print(json.dumps(line), flush=True)
