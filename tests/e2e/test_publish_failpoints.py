@@ -20,7 +20,7 @@ import pytest
 
 from support import faulty_store
 from support.cluster import Namespace, Object, function, kubectl
-from support.faulty_runs import MARK, RECORDED, STEPS, Run, start
+from support.faulty_runs import KILL_CONTAINER, MARK, RECORDED, STEPS, Run, start
 from support.faulty_store import FaultyStore
 from support.recovery import Recovery
 from support.store import new_bucket
@@ -39,15 +39,6 @@ KILL_WORKER = """
 import os
 with open("/proc/1/task/1/children") as file:
     os.kill(int(file.read().split()[0]), 9)
-"""
-# Memory that is no process's own: the kernel takes the process with the highest score, and with process 1 all others.
-KILL_COLLECT = """
-import os
-with open("/proc/1/oom_score_adj", "w") as file:
-    file.write("1000")
-hoard = os.memfd_create("hoard")
-while True:
-    os.write(hoard, b"x" * 1_000_000)
 """
 
 
@@ -132,7 +123,7 @@ def test_a_pod_that_is_deleted_with_its_grace_publishes_what_it_has(faulty: Faul
 @pytest.mark.parametrize("point", STEPS)
 def test_the_worker_is_killed_at_each_point(faulty: FaultyStore, point: str) -> None:
     run = held_at(faulty, f"worker-{point}", point)
-    run.in_collect(KILL_WORKER)
+    run.exec("collect", KILL_WORKER)
     run.check(attempt=1, mark="1")
 
 
@@ -140,7 +131,7 @@ def test_the_worker_is_killed_at_each_point(faulty: FaultyStore, point: str) -> 
 def test_all_of_collect_is_killed_at_each_point(faulty: FaultyStore, point: str) -> None:
     """The run has no retries: it is over, no success, and what stands there is whole."""
     run = held_at(faulty, f"collect-{point}", point)
-    run.in_collect(KILL_COLLECT)
+    run.exec("collect", KILL_CONTAINER)
     status = run.finished()
     assert (status["phase"], status["failure"]["container"], status["failure"]["exitCode"]) == ("Failed", "collect", 137), (
         status
@@ -153,7 +144,7 @@ def test_all_of_collect_is_killed_at_each_point(faulty: FaultyStore, point: str)
 def test_all_of_collect_is_killed_at_each_point_and_a_retry_is_left(faulty: FaultyStore, point: str) -> None:
     """The next attempt settles what the killed one has begun."""
     run = held_at(faulty, f"again-{point}", point, retries=1)
-    run.in_collect(KILL_COLLECT)
+    run.exec("collect", KILL_CONTAINER)
     run.check(attempt=2, mark="1" if point in RECORDED else "2")
 
 

@@ -16,6 +16,15 @@ def main():
     (out / "mark.txt").write_text(os.environ["MILLRACE_ATTEMPT"])
     (out / "rows.csv").write_text("1,2\\n" * 50_000)
 """
+# Memory that is no process's own: the kernel takes the process with the highest score, and with process 1 all others.
+KILL_CONTAINER = """
+import os
+with open("/proc/1/oom_score_adj", "w") as file:
+    file.write("1000")
+hoard = os.memfd_create("hoard")
+while True:
+    os.write(hoard, b"x" * 1_000_000)
+"""
 INTENT, RECORD = r"ATTEMPTS/1/uploads\.json", r"ATTEMPTS/1/commit\.json"
 CREATE, PART, COMPLETE = r"KEY\?uploads", r"KEY\?.*partNumber", r"KEY\?uploadId"
 STEPS: dict[str, tuple[str, str, int]] = {  # the next request at this point: method, path and query, how many went before
@@ -58,10 +67,10 @@ class Run:
         name: str = pod["metadata"]["name"]
         return name
 
-    def in_collect(self, program: str) -> None:
-        """Runs a program in the first attempt's container collect; it may die with it."""
+    def exec(self, container: str, program: str) -> None:
+        """Runs a program in a container of the first attempt; it may die with it."""
         with contextlib.suppress(Refused):
-            self.faulty.namespace.kubectl("exec", self.pod(1), "-c", "collect", "--", "python3", "-c", program)
+            self.faulty.namespace.kubectl("exec", self.pod(1), "-c", container, "--", "python3", "-c", program)
 
     def delete_pod(self, attempt: int) -> None:
         """Deletes an attempt's pod; one second later its containers are killed."""
@@ -87,7 +96,7 @@ class Run:
 
 
 def start(faulty: FaultyStore, name: str, **spec: object) -> Run:
-    """Makes the run; its upload is seconds away."""
+    """Makes the run of function `mark`; its upload is seconds away."""
     output = {"name": "out", "dataStore": {"name": "store", "path": name}}
     faulty.namespace.apply(job_run(name, "mark", outputs=[output], **spec))
     return Run(faulty, name, faulty.namespace.run(name)["metadata"]["uid"])
