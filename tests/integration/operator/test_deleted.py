@@ -1,4 +1,4 @@
-"""Runs are deleted in each of their phases, and with their namespace: nothing of them is left."""
+"""Runs are deleted in each of their phases: nothing of them is left."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from integration.operator.kubelet import Pod, fail, succeed
 from integration.operator.oracle import ORPHANS
 from integration.operator.rig import Rig, operator, patiently
+from support import proxy
 from support.apiserver import ApiServer
 from support.recovery import Recovery
 
-RUNS = 100
-GONE = 60  # seconds for a namespace
+JOBS = r"/jobs\?"
 
 
 def blocked(rig: Rig) -> None:
@@ -71,5 +71,16 @@ def test_nothing_is_left_of_a_run_that_is_deleted(
         assert {name for _, name in rig.made() - made} == {"two"}
 
 
-def placed(obj: dict[str, object]) -> dict[str, object]:
-    return {**obj, "metadata": {**obj["metadata"], "namespace": "doomed"}}  # type: ignore[dict-item]
+def test_nothing_is_left_of_a_request_for_a_job_that_lands_when_its_run_is_gone(
+    api_server: ApiServer, recovery: Recovery
+) -> None:
+    with operator(api_server) as rig:
+        late = rig.proxy.rule(proxy.lands_later(5), "POST", JOBS)
+        rig.proxy.rule(proxy.drop_before(), "POST", JOBS, times=None)
+        rig.function()
+        rig.run("one")
+        patiently("the request is given up", lambda: late.hits)
+        rig.api.delete("jobruns", rig.namespace, "one")
+        patiently("it lands", lambda: late.hits[0].status == 201)
+        with recovery(within=ORPHANS):
+            patiently("the Job is gone", lambda: not rig.api.list("jobs", rig.namespace))
