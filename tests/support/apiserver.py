@@ -142,7 +142,12 @@ class ApiServer:
         self.run("kube-apiserver", *_api_server(self.pki, self.url, etcd))
         self.admin = Client(self.url, self.trust("admin"))
         wait_for("the API server", self._ready, seconds=START_SECONDS, poll=0.05)
-        if self._controllers:  # it ends where it finds no API server
+
+    def start_controllers(self) -> None:
+        """Starts those that were asked for. After the CRDs: the garbage collector asks again which kinds there are only every
+        30 s, and waits longer and longer before it looks at an object again whose owner's kind it does not know.
+        """
+        if self._controllers:
             self.run("kube-controller-manager", *_controller_manager(self.folder, self._controllers))
 
     def run(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -305,6 +310,7 @@ def running(controllers: tuple[str, ...] = ()) -> Iterator[ApiServer]:
             with STARTING:
                 server.start()
             server.install_crds()
+            server.start_controllers()
             yield server
         finally:
             server.stop()
