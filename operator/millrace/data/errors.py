@@ -41,7 +41,7 @@ Reason = Literal[
     "AlreadyExists",
     "Superseded",  # a later attempt took this one's place
     "Timeout",  # our own deadline
-    "BadResponse",  # an answer that is not S3's
+    "BadResponse",  # an answer that is not an object store's
 ]
 RETRYABLE: frozenset[str] = frozenset({"Unreachable", "Throttled", "ServerError", "ChecksumMismatch", "BadResponse"})
 
@@ -86,7 +86,7 @@ _STATUS: dict[int, Reason] = {
 }
 _TEXT: dict[Reason, str] = {
     "CredentialsMissing": "the store needs keys and has none",
-    "AccessDenied": "the store refuses these keys",
+    "AccessDenied": "the store refuses these credentials",
     "BucketNotFound": "the bucket does not exist",
     "NotFound": "no such object",
     "Unreachable": "the store does not answer",
@@ -99,7 +99,7 @@ _TEXT: dict[Reason, str] = {
     "ObjectChanged": "the object was replaced while it was read",
     "UploadGone": "the multipart upload does not exist any more",
     "AlreadyExists": "the object exists already",
-    "BadResponse": "the answer is not one of an S3 store",
+    "BadResponse": "the answer is not one of an object store",
 }
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
@@ -130,14 +130,14 @@ def explain(reason: Reason, where: str, code: str = "") -> DataError:
 
 
 def error_code(body: str) -> str:
-    """The `<Code>` of an S3 error document, or an empty string."""
+    """The `<Code>` of an error document, or an empty string."""
     found = _CODE.search(body)
     return found.group(1) if found else ""
 
 
-def from_status(status: int, body: str, where: str) -> DataError:
-    """What an HTTP answer that is not a success means; `body` may be empty (HEAD)."""
-    code = error_code(body)
+def from_status(status: int, body: str, where: str, code: str = "") -> DataError:
+    """What an HTTP answer that is not a success means; `body` may be empty (HEAD), `code` is one of a header."""
+    code = code or error_code(body)
     reason = _CODES.get(code) or _STATUS.get(status)
     if reason is None:
         reason = "ServerError" if status >= 500 else "BadResponse"

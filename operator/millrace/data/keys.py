@@ -1,4 +1,4 @@
-"""The keys of an S3 store, for the two libraries that sign with them."""
+"""The keys of a store, read anew now and then, and as the two libraries that sign for S3 take them."""
 
 from __future__ import annotations
 
@@ -39,16 +39,19 @@ class Keys(Provider):
     def forget(self) -> None:
         self._until = 0.0
 
+    def until(self) -> datetime | None:
+        """When obstore is to ask again."""
+        return None if isinstance(self._source, Credentials) else datetime.now(UTC) + timedelta(seconds=RELOAD_SECONDS)
+
     def retrieve(self) -> MinioCredentials:
         keys = self.current()
         return MinioCredentials(keys.access_key, keys.secret_key, keys.session_token)
 
     def for_obstore(self) -> S3Credential:
         keys = self.current()
-        expires = None if isinstance(self._source, Credentials) else datetime.now(UTC) + timedelta(seconds=RELOAD_SECONDS)
         return {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,
             "token": keys.session_token,
-            "expires_at": expires,
+            "expires_at": self.until(),
         }

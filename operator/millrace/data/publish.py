@@ -197,8 +197,8 @@ def _roll_forward(attempt: Attempt, record: Mapping[str, Any], *, strict: bool, 
         store = attempt.stores[output.store]
         key = store.full_key(output.key)
         if not store.uploads.complete(key, output.upload_id, output.parts, deadline=deadline):
-            found = store.uploads.head(key, deadline=deadline)
-            if strict and (found is None or found[0] != output.etag or not output.etag):
+            found = store.uploads.published(key, output.upload_id, output.etag, deadline=deadline)
+            if strict and not found:
                 _explain_loss(attempt, record, store.where(key), deadline)
         failpoint(f"completed-{output.name}")
         published.append(
