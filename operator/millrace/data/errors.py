@@ -19,6 +19,7 @@ Reason = Literal[
     "CredentialsMissing",  # the store asks for keys and none were given
     "AccessDenied",  # keys are unknown, wrong, expired or may not do that
     "BucketNotFound",
+    "ContainerNotFound",  # Azure's word for it
     "NotFound",  # no such object or folder
     "Unreachable",  # no connection, or none that lasts
     "TlsUntrusted",  # the certificate is not signed by an authority that we know
@@ -70,6 +71,25 @@ _CODES: dict[str, Reason] = {
     "ExpiredToken": "AccessDenied",
     "InvalidToken": "AccessDenied",
     "RequestTimeTooSkewed": "AccessDenied",
+    # Azure
+    "ContainerNotFound": "ContainerNotFound",
+    "BlobNotFound": "NotFound",
+    "ResourceNotFound": "NotFound",
+    "InvalidBlockList": "UploadGone",
+    "BlobAlreadyExists": "AlreadyExists",
+    "ConditionNotMet": "ObjectChanged",
+    "Md5Mismatch": "ChecksumMismatch",
+    "ServerBusy": "Throttled",
+    "OperationTimedOut": "ServerError",
+    "AuthenticationFailed": "AccessDenied",
+    "InvalidAuthenticationInfo": "AccessDenied",
+    "NoAuthenticationInformation": "AccessDenied",
+    "PublicAccessNotPermitted": "AccessDenied",
+    # Google
+    "notFound": "NotFound",
+    "conditionNotMet": "ObjectChanged",
+    "rateLimitExceeded": "Throttled",
+    "userRateLimitExceeded": "Throttled",
 }
 _STATUS: dict[int, Reason] = {
     301: "WrongRegion",
@@ -88,6 +108,7 @@ _TEXT: dict[Reason, str] = {
     "CredentialsMissing": "the store needs keys and has none",
     "AccessDenied": "the store refuses these credentials",
     "BucketNotFound": "the bucket does not exist",
+    "ContainerNotFound": "the container does not exist",
     "NotFound": "no such object",
     "Unreachable": "the store does not answer",
     "TlsUntrusted": "the store's certificate is not signed by a known authority (caBundleRef names a private one)",
@@ -101,7 +122,7 @@ _TEXT: dict[Reason, str] = {
     "AlreadyExists": "the object exists already",
     "BadResponse": "the answer is not one of an object store",
 }
-_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_CODE = re.compile(r'<Code>([A-Za-z0-9.]{1,64})</Code>|"reason": ?"([A-Za-z0-9.]{1,64})"')
 
 
 class DataError(Exception):
@@ -130,9 +151,9 @@ def explain(reason: Reason, where: str, code: str = "") -> DataError:
 
 
 def error_code(body: str) -> str:
-    """The `<Code>` of an error document, or an empty string."""
+    """The `<Code>` of an error document, the `reason` of Google's, or an empty string."""
     found = _CODE.search(body)
-    return found.group(1) if found else ""
+    return found.group(found.lastindex or 0) if found else ""
 
 
 def from_status(status: int, body: str, where: str, code: str = "") -> DataError:

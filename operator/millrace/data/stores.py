@@ -179,6 +179,14 @@ def open_store(entry: Mapping[str, Any], credentials: CredentialSource, *, read_
         from millrace.data.s3 import S3
 
         service = S3(entry, credentials, read_seconds)
+    elif "azureBlob" in entry:
+        from millrace.data.azure import Azure
+
+        service = Azure(entry, credentials, read_seconds)
+    elif "gcs" in entry:
+        from millrace.data.gcs import Gcs
+
+        service = Gcs(entry, credentials, read_seconds)
     else:
-        raise DataError("InvalidStore", f"store {entry.get('name')}: only s3 and folder are known")
+        raise DataError("InvalidStore", f"store {entry.get('name')}: only s3, azureBlob, gcs and folder are known")
     return ObjectStore(entry, service)

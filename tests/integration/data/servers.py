@@ -95,6 +95,11 @@ class Bucket:
     address: str
     opened: list[Store] = field(default_factory=list)
 
+    keys_of_store = KEYS
+    scheme = "s3"
+    aborts = True  # an upload that is given up leaves nothing
+    conditional = True  # of two that complete an upload one is told no
+
     def entry(self, address: str | None = None, prefix: str = "") -> dict[str, Any]:
         spec = {
             "endpoint": f"http://{address or self.address}",
@@ -136,6 +141,10 @@ class Bucket:
             found += [u.object_name for u in self.client._list_multipart_uploads(self.name, prefix=key).uploads]
         return found
 
+    def discard(self, key: str, upload_id: str) -> None:
+        """Ends an upload behind millrace's back."""
+        self.client._abort_multipart_upload(self.name, key, upload_id)
+
 
 @dataclass
 class Rule:
@@ -162,6 +171,7 @@ class Proxy:
     rules: list[Rule] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     down: bool = False
+    tokens: set[str] | None = None  # only requests with one of these pass
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def on(self, method: str, part: str, action: str, **more: Any) -> Rule:
@@ -201,6 +211,9 @@ class Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if proxy.tokens is not None and self.headers.get("Authorization", "").removeprefix("Bearer ") not in proxy.tokens:
+            self._answer(401, {}, b'{"error": {"code": 401, "errors": [{"reason": "authError"}]}}')
+            return
         if action == "answer":
             assert rule
             self._answer(rule.status, {}, rule.body)
