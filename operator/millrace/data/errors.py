@@ -74,7 +74,7 @@ _CODES: dict[str, Reason] = {
     # Azure
     "ContainerNotFound": "ContainerNotFound",
     "BlobNotFound": "NotFound",
-    "ResourceNotFound": "NotFound",
+    "ResourceNotFound": "AccessDenied",  # of a container that is not public, to nobody in particular
     "InvalidBlockList": "UploadGone",
     "BlobAlreadyExists": "AlreadyExists",
     "ConditionNotMet": "ObjectChanged",

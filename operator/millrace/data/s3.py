@@ -7,11 +7,14 @@ import xml.etree.ElementTree as ET
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import httpx
 from minio import Minio
+from minio.credentials.credentials import Credentials as MinioCredentials
+from minio.credentials.providers import Provider
 from minio.signer import presign_v4
 from obstore.store import S3Store
 
@@ -24,9 +27,31 @@ from millrace.data.stores import Entry
 
 if TYPE_CHECKING:
     from obstore import GetOptions
+    from obstore.store import S3Credential
 
 PRESIGNED = timedelta(hours=1)
 _MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class _ForMinio(Provider):
+    """Credentials as minio-py asks for them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def retrieve(self) -> MinioCredentials:
+        keys = self._keys.current()
+        return MinioCredentials(keys.access_key, keys.secret_key, keys.session_token)
+
+
+def _for_obstore(keys: Keys) -> S3Credential:
+    found = keys.current()
+    return {
+        "access_key_id": found.access_key,
+        "secret_access_key": found.secret_key,
+        "token": found.session_token,
+        "expires_at": keys.until(),
+    }
 
 
 class S3:
@@ -42,10 +67,11 @@ class S3:
         self.connection = connect(entry, endpoint, read_seconds)
         self.identity: Identity = "Anonymous" if credentials is None else "Store"
         self._keys = None if credentials is None else Keys(credentials)
+        self._provider = None if self._keys is None else _ForMinio(self._keys)
         self._path_style = bool(spec.get("pathStyle", True))
         host, secure = self.connection.host, self.connection.endpoint.startswith("https:")
         try:
-            self._minio = Minio(host, secure=secure, region=self.region, credentials=self._keys, cert_check=True)
+            self._minio = Minio(host, secure=secure, region=self.region, credentials=self._provider, cert_check=True)
         except ValueError:
             raise DataError("InvalidStore", f"store {named(entry)}: the endpoint {host} cannot be used") from None
         if not self._path_style:
@@ -60,7 +86,7 @@ class S3:
 
     def _open_objects(self) -> S3Store:
         extra: dict[str, Any] = (
-            {"skip_signature": True} if self._keys is None else {"credential_provider": self._keys.for_obstore}
+            {"skip_signature": True} if self._keys is None else {"credential_provider": partial(_for_obstore, self._keys)}
         )
         return S3Store(
             self.bucket,
@@ -83,13 +109,13 @@ class S3:
             return self._minio.get_presigned_url(method, self.bucket, key, expires=PRESIGNED, extra_query_params=dict(query))
         base = f"{self.connection.endpoint}/{quote(self.bucket)}" if self._path_style else f"{self._base()}/"
         url = urlsplit(f"{base}?{urlencode(query, quote_via=quote)}")
-        if self._keys is None:
+        if self._provider is None:
             return url.geturl()
         signed = presign_v4(
             method=method,
             url=url,
             region=self.region,
-            credentials=self._keys.retrieve(),
+            credentials=self._provider.retrieve(),
             date=datetime.now(UTC),
             expires=int(PRESIGNED.total_seconds()),
         )

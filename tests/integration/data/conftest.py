@@ -15,8 +15,8 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 from integration.data.servers import ACCESS, SECRET, Bucket, Handler, Proxy, Server, running_minio
 from integration.data.witnesses import AnyBucket, Container, GoogleBucket, azure_client, google_client
 from millrace.data import Store
-from support.identities import Authority, running_authority
 from support.emulators import running_azurite, running_fake_gcs
+from support.identities import Authority, running_authority
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +93,10 @@ def deadline() -> float:
 
 @pytest.fixture
 def proxy(bucket: AnyBucket) -> Iterator[Proxy]:
-    """A proxy to the bucket's server. Requests are signed for its own address, which the server takes from the Host header."""
+    """A proxy to the bucket's server."""
     handler = type("Handler", (Handler,), {})
     server = Server(("127.0.0.1", 0), handler)
-    made = Proxy(f"127.0.0.1:{server.server_address[1]}", bucket.address)
+    made = Proxy(f"127.0.0.1:{server.server_address[1]}", bucket.address, signs_host=bucket.signs_host)
     handler.proxy = made  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -97,6 +97,7 @@ class Bucket:
 
     keys_of_store = KEYS
     scheme = "s3"
+    signs_host = True
     aborts = True  # an upload that is given up leaves nothing
     conditional = True  # of two that complete an upload one is told no
 
@@ -171,6 +172,7 @@ class Proxy:
     rules: list[Rule] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     down: bool = False
+    signs_host: bool = True  # requests are signed for the proxy's address, which the server takes from the Host header
     tokens: set[str] | None = None  # only requests with one of these pass
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -225,13 +227,14 @@ class Handler(BaseHTTPRequestHandler):
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in ("connection", "expect"):
-                    connection.putheader(name, value)
+                    own = name.lower() == "host" and not proxy.signs_host
+                    connection.putheader(name, proxy.upstream if own else value)
             connection.endheaders(body or None)
             answer = connection.getresponse()
             content = answer.read()
         finally:
             connection.close()
-        headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
+        headers = {k.title(): v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
         if action == "drop":
             self._reset()
         elif action == "after":
