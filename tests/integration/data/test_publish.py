@@ -232,7 +232,7 @@ def test_a_store_that_is_away_for_a_while(bucket: AnyBucket, proxy: Proxy, tmp_p
     check(bucket, as_answer(published), "one")
 
 
-def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     """The note with its intent is written again when the store is back, long after that upload was begun."""
     lost = proxy.on("POST", f"{ZIP_KEY}?uploads", "drop")
     away = proxy.on("POST", f"{ZIP_KEY}?uploads", "refuse", times=10_000)
