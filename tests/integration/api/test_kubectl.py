@@ -136,7 +136,7 @@ def test_columns_of_a_store(api: ApiServer) -> None:
 
 @pytest.mark.parametrize(
     ("obj", "bucket", "endpoint"),
-    [(azure("lakes", endpoint="http://a"), "data", "http://a"), (gcs("google"), "data", "")],
+    [(azure("azure-columns", endpoint="http://a"), "data", "http://a"), (gcs("google-columns"), "data", "")],
 )
 def test_columns_of_the_other_kinds_of_store(api: ApiServer, obj: Object, bucket: str, endpoint: str) -> None:
     api.admin.create("datastores", obj)
