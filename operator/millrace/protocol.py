@@ -91,6 +91,10 @@ REASON_COMPLETED = "Completed"  # exit code 0
 REASON_USER_ERROR = "UserError"  # any other exit code of user code's own, or a signal that it died of
 REASON_OOM_KILLED = "OOMKilled"  # exit code 137: a process of main was killed for lack of memory
 
+# --- Stores: which variables hold the credentials of each kind ----------------------------------------------------------
+STORE_KEYS = {"s3": ("ACCESS_KEY", "SECRET_KEY"), "azureBlob": ("SECRET_KEY",), "gcs": ("SECRET_KEY",)}
+WITH_IDENTITY = ("azureBlob", "gcs")  # kinds that a run without credentials of theirs reaches by its own identity
+
 STOP_SECONDS = 15  # what user code has between SIGTERM and SIGKILL
 GRACE_UPLOAD_SECONDS = 600  # at most that much of timeouts.uploading is added to the pod's grace period
 
@@ -101,5 +105,5 @@ def is_reserved(name: str) -> bool:
 
 
 def store_variable(index: int, key: str) -> str:
-    """Name of the variable with one credential of the plan's store number `index`; key: ACCESS_KEY or SECRET_KEY."""
+    """Name of the variable with one credential of the plan's store number `index`; key: one of STORE_KEYS."""
     return f"{RESERVED_PREFIX}STORE_{index}_{key}"

@@ -32,6 +32,16 @@ WAREHOUSE = store(
     caBundleRef={"configMap": "ca", "key": "bundle.pem"},
 )
 SAFE = store("safe", **SECRET, caBundleRef={"configMap": "safe-ca"})
+AZURE = store(
+    "lake", s3=None, azureBlob={"account": "lakes", "container": "data", "prefix": "team"}
+)  # reached by the identity of the run
+GOOGLE = store(
+    "warehouse",
+    default=False,
+    s3=None,
+    gcs={"bucket": "warehouse"},
+    credentials={"secretRef": {"name": "keys"}, "keys": {"secretKey": "key.json"}},
+)
 ARCHIVE = store("archive", default=False, caBundleRef={"configMap": "archive-ca"})
 AUTHORITIES = SETTINGS.model_copy(
     update={
@@ -131,6 +141,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-two-stores-and-authorities": lambda: job(TWO_STORES, LAKE, WAREHOUSE, ARCHIVE),
     "job-with-inline-data": lambda: job({"inputs": INLINE, "inputData": EVERYTHING["inputData"]}, LAKE),
     "job-with-web-addresses": lambda: job({"inputs": WEB}, settings=AUTHORITIES),
+    "job-with-azure-and-google": lambda: job(TWO_STORES, AZURE, GOOGLE, ARCHIVE),
     "job-on-a-base-image": lambda: job({}, code=function(baseImage="base:1")),
     "job-on-an-own-image": lambda: job({}, code=function(image="own@sha256:0", pythonVersion="3.9")),
     "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),
@@ -140,6 +151,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
     "job-without-a-user": lambda: job({}, settings=SETTINGS.model_copy(update={"run_as_user": None})),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
+    "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
     "probe": lambda: probe_job(LAKE, SETTINGS),
     "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),
     "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),

@@ -1,4 +1,4 @@
-"""Programs built from their Go modules, as hack/tools/NAME/go.mod pins them, and uv from PyPI."""
+"""Programs built from their Go modules, as hack/tools/NAME/go.mod pins them, one from npm, and uv from PyPI."""
 
 import hashlib
 import os
@@ -24,6 +24,7 @@ class Tool:
     variables: dict[str, str] = field(default_factory=dict)  # set at link time
     rename: dict[str, str] = field(default_factory=dict)  # where Go's name for a binary says too little
     for_image: bool = False  # runs in a pod, so for Linux whatever this machine is
+    npm: str = field(default="", repr=False)  # of an npm package that package-lock.json pins: its program
 
 
 # what the servers say they are, and the user agent they leave in the audit log
@@ -55,11 +56,13 @@ TOOLS = {
     "pause": Tool("pause", (".",), for_image=True),
     "kind": Tool("kind"),
     "kwok": Tool("kwok", variables={"sigs.k8s.io/kwok/pkg/consts.Version": "v0.7.0"}),
+    "azurite": Tool("azurite", npm="azurite-blob"),
     "argo": Tool(
         "argo", variables={"github.com/argoproj/argo-workflows/v3.version": "v3.6.2"}, rename={"workflow-controller": "argo"}
     ),
     "s5cmd": Tool("s5cmd", variables={"github.com/peak/s5cmd/v2/version.Version": "v2.3.0"}),
     "toxiproxy": Tool("toxiproxy", rename={"server": "toxiproxy", "cli": "toxiproxy-cli"}),
+    "fake-gcs-server": Tool("fake-gcs-server"),
     "versitygw": Tool("versitygw"),
 }
 
@@ -84,11 +87,12 @@ def build(name: str) -> Path:
     target = folder(name)
     if target.is_dir():
         return target
-    if not shutil.which("go"):
-        raise Fail(f"building {name} needs Go 1.26 or newer on PATH: install it and try again")
+    program, version = ("npm", "npm and Node.js 20") if TOOLS[name].npm else ("go", "Go 1.26")
+    if not shutil.which(program):
+        raise Fail(f"building {name} needs {version} or newer on PATH: install it and try again")
     with locked(CACHE / "lock" / name):
         if not target.is_dir():
-            _compile(name, target)
+            _make(name, target)
     return target
 
 
@@ -96,15 +100,28 @@ def binary(name: str) -> Path:
     return (uv() if name == "uv" else build(PARTS.get(name, name))) / name
 
 
-def _compile(name: str, target: Path) -> None:
-    tool = TOOLS[name]
+def _make(name: str, target: Path) -> None:
+    new = target.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    (_install if TOOLS[name].npm else _compile)(name, TOOLS[name], new)
+    new.rename(target)
+    say(f"built {name}")
+
+
+def _install(name: str, tool: Tool, new: Path) -> None:
+    for pinned in ("package.json", "package-lock.json"):
+        shutil.copy(HACK / "tools" / tool.module / pinned, new)
+    command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+    run_long(f"installing {name}, once", command, CACHE / "log" / f"build-{name}.log", cwd=new)
+    (new / name).symlink_to(f"node_modules/.bin/{tool.npm}")
+
+
+def _compile(name: str, tool: Tool, new: Path) -> None:
     variables = " ".join(f"-X {key}={value}" for key, value in tool.variables.items())
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
     if tool.for_image:
         environment["GOOS"] = "linux"
-    new = target.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     command = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {variables}"]
     run_long(
         f"building {name}, once, for minutes",
@@ -115,8 +132,6 @@ def _compile(name: str, target: Path) -> None:
     )
     for old, better in tool.rename.items():
         (new / old).rename(new / better)
-    new.rename(target)
-    say(f"built {name}")
 
 
 def uv() -> Path:

@@ -55,8 +55,8 @@ KINDS = (
         (
             ("Ready", "string", _ready("status")),
             ("Reason", "string", _ready("reason")),
-            ("Bucket", "string", ".spec.s3.bucket"),
-            ("Endpoint", "string", ".spec.s3.endpoint"),
+            ("Bucket", "string", ".spec['s3','azureBlob','gcs']['bucket','container']"),
+            ("Endpoint", "string", ".spec['s3','azureBlob','gcs'].endpoint"),
             ("Checked", "date", ".status.checked"),
             AGE,
         ),

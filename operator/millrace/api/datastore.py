@@ -9,6 +9,7 @@ from pydantic import Field
 from millrace.api.base import Conditions, Metadata, Model, Name, Reference, exactly_one, rule, validated
 
 DEFAULT_ANNOTATION = "millrace.dev/is-default"
+KINDS = ("s3", "azureBlob", "gcs")
 
 SecretKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
 Prefix = Annotated[str, Field(max_length=512, pattern=r"^[^/\x00-\x1f]([^\x00-\x1f]*[^/\x00-\x1f])?$")]
@@ -32,6 +33,17 @@ DataPath = Annotated[
 ]
 
 
+KeyPrefix = Annotated[
+    Prefix,
+    Field(
+        description="All keys are below it.",
+        json_schema_extra={
+            "x-kubernetes-validations": [rule(NO_PARENT_SEGMENTS, "prefix must not have the segments . or ..")]
+        },
+    ),
+]
+
+
 class S3(Model):
     """A bucket of an S3 store."""
 
@@ -48,30 +60,71 @@ class S3(Model):
     ) = None
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", max_length=63)]
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] | None = None
-    prefix: (
+    prefix: KeyPrefix | None = None
+    path_style: bool | None = Field(None, description="Bucket in the path (the default) or in the host name.")
+
+
+class AzureBlob(Model):
+    """A container of Azure Blob Storage, or of ADLS Gen2 through its blob endpoint."""
+
+    model_config = validated(
+        rule(
+            "!has(self.endpoint) || !self.endpoint.contains('.dfs.')",
+            "endpoint must be the account's blob endpoint, which ADLS Gen2 has, too: https://ACCOUNT.blob.core.windows.net",
+            field=".endpoint",
+        )
+    )
+
+    account: Annotated[str, Field(pattern=r"^[a-z0-9]{3,24}$", max_length=24)]
+    container: Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9])+$", min_length=3, max_length=63)]
+    endpoint: (
         Annotated[
-            Prefix,
+            str,
             Field(
-                description="All keys are below it.",
-                json_schema_extra={
-                    "x-kubernetes-validations": [rule(NO_PARENT_SEGMENTS, "prefix must not have the segments . or ..")]
-                },
+                pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[a-z0-9]+)?/?$",
+                max_length=512,
+                description="Blob endpoint of the account, as in a connection string: an emulator's ends with the account. "
+                "Absent: https://ACCOUNT.blob.core.windows.net.",
             ),
         ]
         | None
     ) = None
-    path_style: bool | None = Field(None, description="Bucket in the path (the default) or in the host name.")
+    prefix: KeyPrefix | None = None
+
+
+class Gcs(Model):
+    """A bucket of Google Cloud Storage."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$", min_length=3, max_length=222)]
+    prefix: KeyPrefix | None = None
+    endpoint: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$",
+                max_length=512,
+                description="Address of the service. Absent: https://storage.googleapis.com.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class CredentialKeys(Model):
     """Which keys of the Secret are the credentials."""
 
-    access_key: SecretKey = "access_key"
-    secret_key: SecretKey = "secret_key"  # noqa: S105 - the name of a key
+    access_key: Annotated[SecretKey, Field(description="Of s3 alone.")] = "access_key"
+    secret_key: Annotated[
+        SecretKey,
+        Field(
+            description="s3: the secret key; azureBlob: the account's key or a shared access signature; "
+            "gcs: a service account's key, as JSON."
+        ),
+    ] = "secret_key"  # noqa: S105 - the name of a key
 
 
 class Credentials(Model):
-    """HMAC credentials in a Secret of the same namespace."""
+    """Credentials in a Secret of the same namespace."""
 
     secret_ref: Reference
     keys: CredentialKeys | None = None
@@ -87,11 +140,28 @@ class CaBundleReference(Model):
 class DataStoreSpec(Model):
     """Where data is."""
 
-    model_config = validated(exactly_one("s3"))
+    model_config = validated(exactly_one(*KINDS))
 
     s3: S3 | None = None
-    credentials: Credentials | None = Field(None, description="Absent: requests are not signed.")
+    azure_blob: AzureBlob | None = None
+    gcs: Gcs | None = None
+    credentials: Credentials | None = Field(
+        None, description="Absent: s3: requests are not signed; azureBlob, gcs: the identity of the run, if it has one."
+    )
     ca_bundle_ref: CaBundleReference | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """Which of KINDS it is; None for a folder of a local run."""
+        return next((kind for kind, place in zip(KINDS, self._places(), strict=True) if place), None)
+
+    @property
+    def place(self) -> S3 | AzureBlob | Gcs | None:
+        """What stands under that kind."""
+        return next((place for place in self._places() if place), None)
+
+    def _places(self) -> tuple[S3 | AzureBlob | Gcs | None, ...]:
+        return (self.s3, self.azure_blob, self.gcs)
 
 
 class DataStoreStatus(Model):

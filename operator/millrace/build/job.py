@@ -84,6 +84,7 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         FUNCTION: label_value(resolved.function.metadata.name),
         JOBRUN: label_value(run.metadata.name),
         ATTEMPT: str(attempt),
+        **pod.identity_labels(resolved.stores),
     }
     annotations = pod.pod_annotations(resolved, settings, payload(resolved), attempt)
     size = sum(len(value.encode()) for value in annotations.values())
@@ -130,8 +131,8 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them.
     """
     template = previous["spec"]["template"]
-    kept = (*MANAGED_BY, COMPONENT, FUNCTION, JOBRUN)
-    labels = {key: previous["metadata"]["labels"][key] for key in kept} | {ATTEMPT: str(attempt)}
+    kept = (*MANAGED_BY, COMPONENT, FUNCTION, JOBRUN, pod.AZURE_IDENTITY)
+    labels = {key: value for key, value in previous["metadata"]["labels"].items() if key in kept} | {ATTEMPT: str(attempt)}
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
@@ -165,6 +166,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
     appears; a failed probe is started again with the kubelet's back-off (10 s to 5 min).
     """
     labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name)}
+    labels |= pod.identity_labels((store,))
     container = {
         "name": "probe",
         "image": settings.stage_image,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.api.datastore import DataStore
+from millrace.api.datastore import AzureBlob, DataStore
 from millrace.domain.resolve import Resolved, ResolvedInput, substitute
 
 
 def _connection(store: DataStore) -> dict[str, Any]:
-    s3 = store.spec.s3
-    if s3 is None:
-        return {"name": store.metadata.name}
-    found = {"name": store.metadata.name, "endpoint_url": s3.endpoint, "bucket": s3.bucket, "region": s3.region}
+    fields = store.spec.place.dump() if store.spec.place else {}
+    found = {"name": store.metadata.name, "endpoint_url": fields.get("endpoint")}
+    found |= {key: fields.get(key) for key in ("account", "container", "bucket", "region")}
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _location(store: DataStore, path: str) -> dict[str, Any]:
-    s3 = store.spec.s3
-    if s3 is None:
+    place = store.spec.place
+    if place is None:
         return {"path": path}
-    return {"bucket": s3.bucket, "path": f"{s3.prefix}/{path}" if s3.prefix else path}
+    bucket = {"container": place.container} if isinstance(place, AzureBlob) else {"bucket": place.bucket}
+    return {**bucket, "path": f"{place.prefix}/{path}" if place.prefix else path}
 
 
 def reference(found: ResolvedInput) -> dict[str, Any]:

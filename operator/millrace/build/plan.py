@@ -31,8 +31,9 @@ def quantity(text: str | int) -> int:
 def store_entry(store: DataStore, index: int) -> dict[str, Any]:
     """One store of the plan; its place in the list names its credentials' variables. One that is no service is a folder."""
     place: dict[str, Any] = {"folder": f"{STORES_DIR}/{index}"}
+    if store.spec.kind and store.spec.place:
+        place = {store.spec.kind: store.spec.place.dump()}
     if store.spec.s3:
-        place = {"s3": store.spec.s3.dump()}
         place["s3"].setdefault("pathStyle", True)
     return {
         "name": store.metadata.name,

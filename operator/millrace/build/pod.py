@@ -14,6 +14,9 @@ from millrace.domain.settings import Settings
 
 AUTHORITIES = "millrace-authorities"  # ConfigMap with the installation's certificate authorities, in the run's namespace
 
+AZURE_IDENTITY = "azure.workload.identity/use"  # label
+AZURE_WITHOUT = "azure.workload.identity/skip-containers"  # annotation
+
 Manifest = dict[str, Any]
 
 
@@ -48,18 +51,29 @@ def credentials_env(store: DataStore, index: int, *, optional: bool = False) -> 
     optional: a Secret or a key that is not there does not hold up the pod.
     """
     credentials = store.spec.credentials
-    if credentials is None:
+    if credentials is None or store.spec.kind is None:
         return []
     keys = credentials.keys or CredentialKeys()
+    named = {"ACCESS_KEY": keys.access_key, "SECRET_KEY": keys.secret_key}
     return [
         {
             "name": p.store_variable(index, variable),
             "valueFrom": {
-                "secretKeyRef": {"name": credentials.secret_ref.name, "key": key, **({"optional": True} if optional else {})}
+                "secretKeyRef": {
+                    "name": credentials.secret_ref.name,
+                    "key": named[variable],
+                    **({"optional": True} if optional else {}),
+                }
             },
         }
-        for variable, key in (("ACCESS_KEY", keys.access_key), ("SECRET_KEY", keys.secret_key))
+        for variable in p.STORE_KEYS[store.spec.kind]
     ]
+
+
+def identity_labels(stores: tuple[DataStore, ...]) -> dict[str, str]:
+    """The label that asks Azure's webhook for the identity of the pod's ServiceAccount, where a store has no credentials."""
+    asked = any(store.spec.azure_blob and not store.spec.credentials for store in stores)
+    return {AZURE_IDENTITY: "true"} if asked else {}
 
 
 def ca_volumes(stores: tuple[DataStore, ...], needed: int = 1) -> list[Manifest]:
@@ -277,8 +291,9 @@ def pod_spec(resolved: Resolved, settings: Settings) -> Manifest:
 
 
 def pod_annotations(resolved: Resolved, settings: Settings, payload: Manifest, attempt: int) -> dict[str, str]:
-    """The annotations that the downward API mounts: the plan and the payload."""
+    """The annotations that the downward API mounts, the plan and the payload; and that no cloud identity goes to main."""
     return {
         p.PLAN_ANNOTATION: compact(for_attempt(plan(resolved, settings), attempt)),
         p.PAYLOAD_ANNOTATION: compact(payload),
+        **({AZURE_WITHOUT: p.MAIN} if identity_labels(resolved.stores) else {}),
     }

@@ -36,6 +36,7 @@ TRANSFER_SECONDS = 600.0  # for a transfer, and a second more for each SLOWEST b
 SLOWEST = 100_000
 T = TypeVar("T")
 MANIFEST = "manifest.json"
+SCHEMES = {"s3": "s3", "az": "azureBlob", "gs": "gcs"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an output lies: bucket and full key of its uri."""
+    """Where an output lies: kind of store, bucket and full key of its uri."""
 
+    kind: str
     bucket: str
     key: str
 
@@ -96,24 +98,27 @@ def place_of(output: OutputStatus) -> Place:
     """Bucket and key of an output's uri: pure."""
     scheme, _, rest = (output.uri or "").partition("://")
     bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket or not key:
+    if scheme not in SCHEMES or not bucket or not key:
         raise Refused(f"output {output.name} lies at {output.uri}, which this version cannot fetch")
-    return Place(bucket, key)
+    return Place(SCHEMES[scheme], bucket, key)
 
 
 def store_of(run: JobRun, output: OutputStatus, place: Place, stores: dict[str, DataStore]) -> DataStore:
     """The DataStore that reaches an output: the one it went to, if it still names that bucket, else another one: pure."""
     spec = next((found for found in run.spec.outputs if found.name == output.name), None)
     named = stores.get(spec.data_store.name) if spec and spec.data_store else default_store(stores)
-    fitting = [
-        store for store in (named, *stores.values()) if store and store.spec.s3 and store.spec.s3.bucket == place.bucket
-    ]
+    fitting = [store for store in (named, *stores.values()) if store and _holds(store, place)]
     if fitting:
         return fitting[0]
     raise Refused(
         f"no DataStore of the namespace names the bucket {place.bucket}, where output {output.name} lies",
         f"its address is {output.uri}",
     )
+
+
+def _holds(store: DataStore, place: Place) -> bool:
+    fields = store.spec.place.dump() if store.spec.place else {}
+    return store.spec.kind == place.kind and place.bucket in (fields.get("bucket"), fields.get("container"))
 
 
 async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, store: DataStore, wanted: Wanted) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.api.datastore import DataStore
+from millrace.api.datastore import CredentialKeys, DataStore
 from millrace.build.plan import store_entry
 from millrace.cli import tunnel
 from millrace.cli.cluster import CONFIG_MAPS, SECRETS, Cluster
@@ -19,6 +19,7 @@ from millrace.data.errors import DataError
 from millrace.data.model import Credentials
 from millrace.kube.api import ApiError, Resource
 from millrace.kube.resources import DATASTORE
+from millrace.protocol import STORE_KEYS
 
 if TYPE_CHECKING:
     from millrace.data.stores import Store
@@ -39,9 +40,10 @@ async def opened(cluster: Cluster, store: DataStore, workshop: Path) -> AsyncIte
     from millrace.data.stores import open_store
 
     entry = {**store_entry(store, 0), "ca": await _authority(cluster, store, workshop)}
-    entry["s3"].pop("prefix", None)  # the status has full keys
+    place = entry[str(store.spec.kind)]
+    place.pop("prefix", None)  # the status has full keys
     credentials = await _credentials(cluster, store)
-    endpoint = entry["s3"].get("endpoint")
+    endpoint = place.get("endpoint")
     try:
         if not endpoint or await asyncio.to_thread(tunnel.resolvable, endpoint):
             direct = open_store(entry, credentials)
@@ -76,12 +78,14 @@ async def _credentials(cluster: Cluster, store: DataStore) -> Credentials | None
         return None
     secret = named.secret_ref.name
     data = await _value(cluster, SECRETS, secret, f"the keys of DataStore {store.metadata.name}")
-    keys = (named.keys.access_key, named.keys.secret_key) if named.keys else ("access_key", "secret_key")
+    wanted = named.keys or CredentialKeys()
+    names = {"ACCESS_KEY": wanted.access_key, "SECRET_KEY": wanted.secret_key}
+    keys = [names[variable] for variable in STORE_KEYS[str(store.spec.kind)]]
     for key in keys:
         if key not in data:
             raise Refused(f"Secret {secret} has no key {key}, which DataStore {store.metadata.name} names")
-    access, hidden = (base64.b64decode(data[key]).decode().strip() for key in keys)
-    return Credentials(access, hidden)
+    *access, hidden = (base64.b64decode(data[key]).decode().strip() for key in keys)
+    return Credentials("".join(access), hidden)
 
 
 async def _authority(cluster: Cluster, store: DataStore, workshop: Path) -> str | None:

@@ -9,8 +9,10 @@ CamelCase `reason` and a message that may be shown to a person: it names host, b
 
     attempt = Attempt(run_uid=uid, number=1, stores=stores, record=plan["outputs"][0]["store"])
     try:
-        pending = [upload_output(attempt, output, deadline=deadline) for output in wanted]
-        published = commit(attempt, "success", pending, deadline=deadline)
+        published = take_over(attempt, deadline=deadline)
+        if published is None:
+            pending = [upload_output(attempt, output, deadline=deadline) for output in wanted]
+            published = commit(attempt, "success", pending, deadline=deadline)
     except BaseException:
         abort(attempt)          # best effort, bounded to 10 s; also what to call on SIGTERM
         raise
@@ -37,7 +39,7 @@ from millrace.data.model import (
     Staged,
 )
 from millrace.data.output import upload_output
-from millrace.data.publish import Attempt, abort, abort_stale, commit
+from millrace.data.publish import Attempt, abort, commit, take_over
 from millrace.data.stores import Store, open_store
 from millrace.data.transfer import put_file
 
@@ -54,12 +56,12 @@ __all__ = [
     "Staged",
     "Store",
     "abort",
-    "abort_stale",
     "commit",
     "folder_digest",
     "open_store",
     "put_file",
     "stage_input",
     "staged_path",
+    "take_over",
     "upload_output",
 ]

@@ -115,6 +115,11 @@ class FolderUploads:
                 return None
         return etag(status), status.st_size
 
+    def published(self, key: str, upload_id: str, etag: str, *, deadline: float) -> bool:  # noqa: ARG002
+        """See Uploads."""
+        found = self.head(key, deadline=deadline)
+        return bool(etag) and found is not None and found[0] == etag
+
     def unfinished(self, key: str, *, deadline: float) -> list[Upload]:  # noqa: ARG002
         """See Uploads."""
         start = self.hidden(key, "")

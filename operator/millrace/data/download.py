@@ -70,7 +70,7 @@ def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progr
         files=len(done),
         sha256=digest,
         seconds=time.monotonic() - begun,
-        identity="Anonymous" if store.anonymous else "Store",
+        identity=store.identity,
     )
 
 

@@ -19,6 +19,7 @@ Reason = Literal[
     "CredentialsMissing",  # the store asks for keys and none were given
     "AccessDenied",  # keys are unknown, wrong, expired or may not do that
     "BucketNotFound",
+    "ContainerNotFound",  # Azure's word for it
     "NotFound",  # no such object or folder
     "Unreachable",  # no connection, or none that lasts
     "TlsUntrusted",  # the certificate is not signed by an authority that we know
@@ -41,7 +42,7 @@ Reason = Literal[
     "AlreadyExists",
     "Superseded",  # a later attempt took this one's place
     "Timeout",  # our own deadline
-    "BadResponse",  # an answer that is not S3's
+    "BadResponse",  # an answer that is not an object store's
 ]
 RETRYABLE: frozenset[str] = frozenset({"Unreachable", "Throttled", "ServerError", "ChecksumMismatch", "BadResponse"})
 
@@ -70,6 +71,25 @@ _CODES: dict[str, Reason] = {
     "ExpiredToken": "AccessDenied",
     "InvalidToken": "AccessDenied",
     "RequestTimeTooSkewed": "AccessDenied",
+    # Azure
+    "ContainerNotFound": "ContainerNotFound",
+    "BlobNotFound": "NotFound",
+    "ResourceNotFound": "AccessDenied",  # of a container that is not public, to nobody in particular
+    "InvalidBlockList": "UploadGone",
+    "BlobAlreadyExists": "AlreadyExists",
+    "ConditionNotMet": "ObjectChanged",
+    "Md5Mismatch": "ChecksumMismatch",
+    "ServerBusy": "Throttled",
+    "OperationTimedOut": "ServerError",
+    "AuthenticationFailed": "AccessDenied",
+    "InvalidAuthenticationInfo": "AccessDenied",
+    "NoAuthenticationInformation": "AccessDenied",
+    "PublicAccessNotPermitted": "AccessDenied",
+    # Google
+    "notFound": "NotFound",
+    "conditionNotMet": "ObjectChanged",
+    "rateLimitExceeded": "Throttled",
+    "userRateLimitExceeded": "Throttled",
 }
 _STATUS: dict[int, Reason] = {
     301: "WrongRegion",
@@ -86,8 +106,9 @@ _STATUS: dict[int, Reason] = {
 }
 _TEXT: dict[Reason, str] = {
     "CredentialsMissing": "the store needs keys and has none",
-    "AccessDenied": "the store refuses these keys",
+    "AccessDenied": "the store refuses these credentials",
     "BucketNotFound": "the bucket does not exist",
+    "ContainerNotFound": "the container does not exist",
     "NotFound": "no such object",
     "Unreachable": "the store does not answer",
     "TlsUntrusted": "the store's certificate is not signed by a known authority (caBundleRef names a private one)",
@@ -99,9 +120,9 @@ _TEXT: dict[Reason, str] = {
     "ObjectChanged": "the object was replaced while it was read",
     "UploadGone": "the multipart upload does not exist any more",
     "AlreadyExists": "the object exists already",
-    "BadResponse": "the answer is not one of an S3 store",
+    "BadResponse": "the answer is not one of an object store",
 }
-_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_CODE = re.compile(r'<Code>([A-Za-z0-9.]{1,64})</Code>|"reason": ?"([A-Za-z0-9.]{1,64})"')
 
 
 class DataError(Exception):
@@ -130,14 +151,14 @@ def explain(reason: Reason, where: str, code: str = "") -> DataError:
 
 
 def error_code(body: str) -> str:
-    """The `<Code>` of an S3 error document, or an empty string."""
+    """The `<Code>` of an error document, the `reason` of Google's, or an empty string."""
     found = _CODE.search(body)
-    return found.group(1) if found else ""
+    return found.group(found.lastindex or 0) if found else ""
 
 
-def from_status(status: int, body: str, where: str) -> DataError:
-    """What an HTTP answer that is not a success means; `body` may be empty (HEAD)."""
-    code = error_code(body)
+def from_status(status: int, body: str, where: str, code: str = "") -> DataError:
+    """What an HTTP answer that is not a success means; `body` may be empty (HEAD), `code` is one of a header."""
+    code = code or error_code(body)
     reason = _CODES.get(code) or _STATUS.get(status)
     if reason is None:
         reason = "ServerError" if status >= 500 else "BadResponse"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import threading
 import time
 from collections import deque
@@ -24,7 +23,6 @@ from millrace.data.stores import CHUNK_BYTES, Entry, Store
 RANGE_BYTES = 32 << 20
 STREAMS = 2  # more only contend for the file's lock: three take twice the system time
 MD5_BYTES = 64 << 20  # above, TLS and TCP must do: MD5 would be half of the time
-_MD5 = re.compile(r"[0-9a-f]{32}")
 WHOLE_TRIES = 4
 
 
@@ -107,7 +105,7 @@ def _exactly(store: Store, entry: Entry, start: int, end: int) -> Iterator[memor
 
 
 def _check_md5(store: Store, entry: Entry, digest: str, tries: int) -> None:
-    if digest != entry.etag and store.etag_is_md5(entry):
+    if digest != entry.md5 and store.md5_is_content(entry):
         where = store.where(entry.key)
         raise DataError("ChecksumMismatch", f"{where}: the bytes were damaged on their way", final=tries >= WHOLE_TRIES)
 
@@ -124,7 +122,7 @@ def fetch_small(store: Store, entry: Entry, path: str, target: Path, deadline: f
         data = memoryview(b"") if entry.size == 0 else next(store.read(entry, 0, entry.size))
         if len(data) != entry.size:
             raise DataError("Unreachable", f"{where}: the transfer broke off")
-        if _MD5.fullmatch(entry.etag):
+        if entry.md5:
             _check_md5(store, entry, hashlib.md5(data, usedforsecurity=False).hexdigest(), tries)
         with open_file(target, where) as fd:
             write_at(fd, data, 0, where)
@@ -179,11 +177,11 @@ def fetch_big(
 
 
 def _hashed(fd: int, entry: Entry, pool: ThreadPoolExecutor, segment: Callable[[int, int], int]) -> tuple[str, str]:
-    """Runs `segment` for each range and follows with the hash. SHA-256 and, where the etag may be one, MD5 (else
-    "").
+    """Runs `segment` for each range and follows with the hash. SHA-256 and, where there is one to compare with, MD5
+    (else "").
     """
     sha = hashlib.sha256()
-    md5 = hashlib.md5(usedforsecurity=False) if entry.size <= MD5_BYTES and _MD5.fullmatch(entry.etag) else None
+    md5 = hashlib.md5(usedforsecurity=False) if entry.size <= MD5_BYTES and entry.md5 else None
     buffer = memoryview(bytearray(CHUNK_BYTES))
     starts = iter(range(0, entry.size, RANGE_BYTES))
     running: deque[Future[int]] = deque(pool.submit(segment, fd, start) for start in islice(starts, STREAMS))

@@ -12,6 +12,7 @@ from typing import Any
 
 from millrace.data.beside import FolderUploads, etag, is_hidden, told
 from millrace.data.errors import DataError
+from millrace.data.model import Identity
 from millrace.data.stores import CHUNK_BYTES, SMALL_BYTES, Entry, check_size, checked_key
 
 
@@ -19,7 +20,7 @@ class FolderStore:
     """A store whose keys are paths below a folder, which is made when something is first written."""
 
     prefix = ""
-    anonymous = False
+    identity: Identity = "Store"
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.name = str(entry["name"])
@@ -118,7 +119,7 @@ class FolderStore:
         finally:
             os.close(fd)
 
-    def etag_is_md5(self, entry: Entry) -> bool:  # noqa: ARG002
+    def md5_is_content(self, entry: Entry) -> bool:  # noqa: ARG002
         """Never."""
         return False
 

@@ -1,4 +1,4 @@
-"""The keys of an S3 store, for the two libraries that sign with them."""
+"""The credentials of a store, read anew now and then."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-
-from minio.credentials.credentials import Credentials as MinioCredentials
-from minio.credentials.providers import Provider
 
 from millrace.data.model import Credentials
-
-if TYPE_CHECKING:
-    from obstore.store import S3Credential
 
 RELOAD_SECONDS = 60
 
 
-class Keys(Provider):
-    """Hands the present keys to minio-py and obstore; asks a callable source again every minute."""
+class Keys:
+    """Hands out the present credentials; asks a callable source again every minute. Safe for use from several threads."""
 
     def __init__(self, source: Credentials | Callable[[], Credentials]) -> None:
         self._source = source
@@ -29,6 +22,7 @@ class Keys(Provider):
         self._until = 0.0
 
     def current(self) -> Credentials:
+        """The credentials to sign with now."""
         if isinstance(self._source, Credentials):
             return self._source
         with self._lock:
@@ -37,18 +31,9 @@ class Keys(Provider):
             return self._known
 
     def forget(self) -> None:
+        """Makes the next call ask the source."""
         self._until = 0.0
 
-    def retrieve(self) -> MinioCredentials:
-        keys = self.current()
-        return MinioCredentials(keys.access_key, keys.secret_key, keys.session_token)
-
-    def for_obstore(self) -> S3Credential:
-        keys = self.current()
-        expires = None if isinstance(self._source, Credentials) else datetime.now(UTC) + timedelta(seconds=RELOAD_SECONDS)
-        return {
-            "access_key_id": keys.access_key,
-            "secret_access_key": keys.secret_key,
-            "token": keys.session_token,
-            "expires_at": expires,
-        }
+    def until(self) -> datetime | None:
+        """When obstore is to ask again; None: never."""
+        return None if isinstance(self._source, Credentials) else datetime.now(UTC) + timedelta(seconds=RELOAD_SECONDS)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Outcome = Literal["success", "failure"]
+Identity = Literal["Store", "Job", "Anonymous"]
+"""Who reads and writes: the credentials of the store, the identity of the run, or nobody in particular."""
 Progress = Callable[[int, int], None]
 """Called now and then, from any thread, with the bytes and files that are done so far in this call."""
 
@@ -17,7 +19,9 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A key pair of an S3 store. The secret parts never show in a repr, and so in no log."""
+    """A key pair of an S3 store; of the others `secret_key` is all (docs/datastore.md). The secret parts never show in a
+    repr, and so in no log.
+    """
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -38,7 +42,7 @@ class Staged:
     files: int
     sha256: str
     seconds: float
-    identity: Literal["Store", "Anonymous"] = "Store"
+    identity: Identity = "Store"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,29 +7,27 @@ costs about 1.3 s of one core for each GB that is sent, beside the MD5 that the 
 
 from __future__ import annotations
 
-import hashlib
 import xml.etree.ElementTree as ET
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from millrace.data.errors import DataError
-from millrace.data.parts import PartWriter
-from millrace.data.retry import remaining, retrying
+from millrace.data.objects import md5_of, place
+from millrace.data.parts import PartWriter, pieces_of, sending, whole_etag
+from millrace.data.retry import retrying
 from millrace.data.stores import Upload
 
 if TYPE_CHECKING:
-    from millrace.data.s3 import S3Store
-
-_SEND_BYTES = 128 << 10
+    from millrace.data.s3 import S3
 
 
 class S3Uploads:
     """The multipart calls of one store; keys are full ones."""
 
-    def __init__(self, store: S3Store) -> None:
-        self._store = store
+    def __init__(self, service: S3) -> None:
+        self._service = service
 
     def create(self, key: str, *, deadline: float) -> tuple[str, bool]:
         """Begins an upload to the full key: (its id, whether an earlier try's answer was lost, which leaves an upload
@@ -42,12 +40,12 @@ class S3Uploads:
         def once() -> str:
             nonlocal tries
             tries += 1
-            found = self._store.xml("POST", key, {"uploads": ""}).findtext("UploadId")
+            found = self._service.xml("POST", key, {"uploads": ""}).findtext("UploadId")
             if not found:
-                raise DataError("BadResponse", f"{self._store.where(key)}: the store gave no upload id")
+                raise DataError("BadResponse", f"{place(self._service, key)}: the store gave no upload id")
             return found
 
-        return retrying(once, where=self._store.where(key), deadline=deadline), tries > 1
+        return retrying(once, where=place(self._service, key), deadline=deadline), tries > 1
 
     def put_part(
         self,
@@ -63,26 +61,18 @@ class S3Uploads:
 
         Raises DataError, UploadGone among them.
         """
-        where = self._store.where(key)
-        digest = hashlib.md5(data, usedforsecurity=False)
-        headers = {"Content-Length": str(len(data)), "Content-MD5": b64encode(digest.digest()).decode()}
+        where = place(self._service, key)
+        headers = {"Content-Length": str(len(data)), "Content-MD5": b64encode(md5_of(data)).decode()}
         query = {"partNumber": str(number), "uploadId": upload_id}
 
-        def body() -> Iterator[bytes]:
-            for start in range(0, len(data), _SEND_BYTES):
-                yield bytes(data[start : start + _SEND_BYTES])
-
         def once() -> str:
-            remaining(deadline, where)
-            if stopped():
-                raise DataError("UploadFailed", f"{where}: the upload was given up", final=True)
-            answer = self._store.request("PUT", key, query, headers=headers, content=body())
+            answer = self._service.request("PUT", key, query, headers=headers, content=pieces_of(data))
             etag = answer.headers.get("etag", "").strip('"')
             if not etag:
                 raise DataError("BadResponse", f"{where}: the store gave no etag")
             return str(etag)
 
-        return retrying(once, where=where, deadline=deadline)
+        return sending(once, where=where, deadline=deadline, stopped=stopped)
 
     def complete(self, key: str, upload_id: str, parts: Sequence[str], *, deadline: float) -> bool:
         """Makes the object visible. True: done. False: the upload is not known, so it was completed before or aborted.
@@ -98,49 +88,54 @@ class S3Uploads:
 
         def once() -> bool:
             try:
-                answer = self._store.xml("POST", key, {"uploadId": upload_id}, content=document, seconds=300)
+                answer = self._service.xml("POST", key, {"uploadId": upload_id}, content=document, seconds=300)
             except DataError as error:
                 if error.reason == "UploadGone":
                     return False
                 raise
             if answer.tag != "CompleteMultipartUploadResult":
-                raise DataError("BadResponse", f"{self._store.where(key)}: the upload's completion was not confirmed")
+                raise DataError("BadResponse", f"{place(self._service, key)}: the upload's completion was not confirmed")
             return True
 
-        return retrying(once, where=self._store.where(key), deadline=deadline)
+        return retrying(once, where=place(self._service, key), deadline=deadline)
 
     def abort(self, key: str, upload_id: str, *, deadline: float) -> None:
         """Ends an upload and frees its parts; one that is not known is no error. Raises DataError."""
 
         def once() -> None:
             try:
-                self._store.request("DELETE", key, {"uploadId": upload_id})
+                self._service.request("DELETE", key, {"uploadId": upload_id})
             except DataError as error:
                 if error.reason not in ("UploadGone", "NotFound"):
                     raise
 
-        retrying(once, where=self._store.where(key), deadline=deadline)
+        retrying(once, where=place(self._service, key), deadline=deadline)
 
     def head(self, key: str, *, deadline: float) -> tuple[str, int] | None:
         """(etag without quotes, size) of the full key, or None when there is no object. Raises DataError."""
 
         def once() -> tuple[str, int] | None:
             try:
-                headers = self._store.request("HEAD", key).headers
+                headers = self._service.request("HEAD", key).headers
             except DataError as error:
                 if error.reason == "NotFound":
                     return None
                 raise
             return str(headers.get("etag", "")).strip('"'), int(headers.get("content-length", 0))
 
-        return retrying(once, where=self._store.where(key), deadline=deadline)
+        return retrying(once, where=place(self._service, key), deadline=deadline)
+
+    def published(self, key: str, upload_id: str, etag: str, *, deadline: float) -> bool:  # noqa: ARG002
+        """See Uploads: the etag tells, where it can be known."""
+        found = self.head(key, deadline=deadline)
+        return bool(etag) and found is not None and found[0] == etag
 
     def unfinished(self, key: str, *, deadline: float) -> list[Upload]:
         """The uploads to exactly this full key that are not completed (some servers list them by the exact key only).
         Raises DataError.
         """
         query = {"uploads": "", "prefix": key, "max-uploads": "1000"}
-        root = retrying(lambda: self._store.xml("GET", "", query), where=self._store.where(key), deadline=deadline)
+        root = retrying(lambda: self._service.xml("GET", "", query), where=place(self._service, key), deadline=deadline)
         found = []
         for node in root.iterfind("Upload"):
             if node.findtext("Key") == key:
@@ -153,14 +148,14 @@ class S3Uploads:
 
         def once() -> bool:
             try:
-                return self._store.xml("GET", key, {"uploadId": upload_id, "max-parts": "1"}).find("Part") is None
+                return self._service.xml("GET", key, {"uploadId": upload_id, "max-parts": "1"}).find("Part") is None
             except DataError as error:
                 if error.reason in ("UploadGone", "NotFound"):
                     return False
                 raise
 
-        return retrying(once, where=self._store.where(key), deadline=deadline)
+        return retrying(once, where=place(self._service, key), deadline=deadline)
 
     def writer(self, key: str, size: int, begin: Callable[[], str], *, deadline: float) -> PartWriter:
         """What sends a stream in parts of `size` bytes; `begin` makes the upload."""
-        return PartWriter(self, self._store.where(key), key, size, begin, deadline=deadline)
+        return PartWriter(self.put_part, whole_etag, place(self._service, key), key, size, begin, deadline=deadline)

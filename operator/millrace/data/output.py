@@ -214,9 +214,10 @@ def _put_large(attempt: Attempt, place: Place, fd: int, size: int, deadline: flo
             raise
     finally:
         os.close(fd)
-    if not store.uploads.complete(key, writer.upload_id, writer.parts, deadline=deadline):
-        found = store.uploads.head(key, deadline=deadline)
-        if found is None or found[0] != writer.etag:
-            raise DataError("UploadFailed", f"{store.where(key)}: the upload is gone")
+    uploads = store.uploads
+    if not uploads.complete(key, writer.upload_id, writer.parts, deadline=deadline) and not uploads.published(
+        key, writer.upload_id, writer.etag, deadline=deadline
+    ):
+        raise DataError("UploadFailed", f"{store.where(key)}: the upload is gone")
     attempt.settled(place)
     return writer.bytes, sha256

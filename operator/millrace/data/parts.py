@@ -6,23 +6,22 @@ import hashlib
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from millrace.data.deflate import Chunk
 from millrace.data.errors import DataError
-from millrace.data.retry import remaining
-
-if TYPE_CHECKING:
-    from millrace.data.multipart import S3Uploads
+from millrace.data.retry import remaining, retrying
 
 MAX_PARTS = 10_000
 LEAST_PART = 8 << 20
 MAX_PART = 5 << 30
 IN_FLIGHT = 2
 _MIB = 1 << 20
+_SEND_BYTES = 128 << 10
 _MD5 = re.compile(r"[0-9a-f]{32}")
+T = TypeVar("T")
 
 
 def part_size(most: int) -> int:
@@ -49,18 +48,54 @@ def whole_etag(parts: Sequence[str]) -> str:
     return f"{joined.hexdigest()}-{len(parts)}"
 
 
+class PutPart(Protocol):
+    """Sends a part of an upload, again until it is there or `stopped()`; returns what `complete` needs of it."""
+
+    def __call__(
+        self, key: str, upload_id: str, number: int, data: memoryview, *, deadline: float, stopped: Callable[[], bool]
+    ) -> str:
+        """`number` counts from 1. Raises DataError, UploadGone among them."""
+
+
+def sending(once: Callable[[], T], *, where: str, deadline: float, stopped: Callable[[], bool]) -> T:
+    """Sends a part until it is there. Raises DataError, also when it is not wanted any more."""
+
+    def wanted() -> T:
+        remaining(deadline, where)
+        if stopped():
+            raise DataError("UploadFailed", f"{where}: the upload was given up", final=True)
+        return once()
+
+    return retrying(wanted, where=where, deadline=deadline)
+
+
+def pieces_of(data: memoryview) -> Iterator[bytes]:
+    """A part as a body that is not copied as a whole."""
+    for start in range(0, len(data), _SEND_BYTES):
+        yield bytes(data[start : start + _SEND_BYTES])
+
+
 class PartWriter:
     """Turns a stream of chunks into parts of one size and sends them from two threads; `write` waits while both are
     busy.
 
-    `begin` makes the upload and returns its id; it is called again if the upload vanishes before its first part is
-    there. Memory: three buffers of `size` bytes. Not for use from several threads.
+    `put` sends a part, `whole` tells the object's etag from those of its parts. `begin` makes the upload and returns its
+    id; it is called again if the upload vanishes before its first part is there. Memory: three buffers of `size` bytes.
+    Not for use from several threads.
     """
 
     def __init__(
-        self, uploads: S3Uploads, where: str, key: str, size: int, begin: Callable[[], str], *, deadline: float
+        self,
+        put: PutPart,
+        whole: Callable[[Sequence[str]], str],
+        where: str,
+        key: str,
+        size: int,
+        begin: Callable[[], str],
+        *,
+        deadline: float,
     ) -> None:
-        self._uploads, self._where, self._key = uploads, where, key
+        self._put_part, self._whole, self._where, self._key = put, whole, where, key
         self._size, self._begin, self._deadline = size, begin, deadline
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="upload")
         self._lock = threading.Lock()
@@ -79,7 +114,7 @@ class PartWriter:
     @property
     def etag(self) -> str:
         """What the object will have once it is completed; empty where it cannot be known."""
-        return whole_etag(self.parts)
+        return self._whole(self.parts)
 
     def write(self, chunk: Chunk) -> None:
         """Takes the next bytes. Raises DataError when a part cannot be sent."""
@@ -132,7 +167,7 @@ class PartWriter:
         while True:
             used = self.upload_id
             try:
-                etag = self._uploads.put_part(
+                etag = self._put_part(
                     self._key,
                     used,
                     number,

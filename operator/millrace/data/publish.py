@@ -89,17 +89,7 @@ def commit(attempt: Attempt, outcome: Outcome, pending: Sequence[PendingOutput],
     UploadFailed when an upload is gone and its object is not there, and the store's own reasons. Its uploads are
     aborted when it is superseded.
     """
-    won: list[Published] | None = None
-    for earlier in range(1, attempt.number):
-        record = _slot(attempt, earlier, {"fencedBy": attempt.number}, deadline)
-        failpoint(f"fence-written-{earlier}")
-        if "fencedBy" not in record and won is None:
-            success = record["class"] == "success"
-            published = _roll_forward(attempt, record, strict=success, deadline=deadline)
-            won = published if success else None
-            failpoint(f"rolled-forward-{earlier}")
-        _abort_attempt(attempt, earlier, keep=_ids(record), deadline=deadline)
-        failpoint(f"stale-aborted-{earlier}")
+    won = take_over(attempt, deadline=deadline)
     if won is not None:
         _give_up(attempt, keep=set(), deadline=deadline)
         return won
@@ -134,13 +124,25 @@ def abort(attempt: Attempt, *, seconds: float = 10.0) -> None:
         _give_up(attempt, keep=set() if "fencedBy" in record else _ids(record), deadline=deadline)
 
 
-def abort_stale(attempt: Attempt, *, deadline: float) -> None:
-    """Fences all earlier attempts and aborts the uploads that they left; those of a record are left alone. Raises
-    DataError.
+def take_over(attempt: Attempt, *, deadline: float) -> list[Published] | None:
+    """Takes the slots of the earlier attempts, completes what stands in them and aborts what else they left. The outputs
+    of an earlier success, if there is one.
+
+    To be called before the attempt uploads, too: where a store keeps the parts of all uploads to a key together (Azure),
+    completing an earlier one discards those of this one. Raises DataError.
     """
+    won: list[Published] | None = None
     for earlier in range(1, attempt.number):
         record = _slot(attempt, earlier, {"fencedBy": attempt.number}, deadline)
+        failpoint(f"fence-written-{earlier}")
+        if "fencedBy" not in record and won is None:
+            success = record["class"] == "success"
+            published = _roll_forward(attempt, record, strict=success, deadline=deadline)
+            won = published if success else None
+            failpoint(f"rolled-forward-{earlier}")
         _abort_attempt(attempt, earlier, keep=_ids(record), deadline=deadline)
+        failpoint(f"stale-aborted-{earlier}")
+    return won
 
 
 def abort_left(attempt: Attempt, *, deadline: float) -> None:
@@ -197,8 +199,8 @@ def _roll_forward(attempt: Attempt, record: Mapping[str, Any], *, strict: bool, 
         store = attempt.stores[output.store]
         key = store.full_key(output.key)
         if not store.uploads.complete(key, output.upload_id, output.parts, deadline=deadline):
-            found = store.uploads.head(key, deadline=deadline)
-            if strict and (found is None or found[0] != output.etag or not output.etag):
+            found = store.uploads.published(key, output.upload_id, output.etag, deadline=deadline)
+            if strict and not found:
                 _explain_loss(attempt, record, store.where(key), deadline)
         failpoint(f"completed-{output.name}")
         published.append(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millrace.data.errors import DataError
-from millrace.data.model import CredentialSource
+from millrace.data.model import CredentialSource, Identity
 
 if TYPE_CHECKING:
     from millrace.data.deflate import Chunk
@@ -21,11 +21,14 @@ CHUNK_BYTES = 256 << 10  # stays in the processor's cache between the source, th
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of a listing. `etag` has no quotes."""
+    """One object of a listing. `etag` tells one state of the object from another; `md5` is hexadecimal, "" where the store
+    tells none.
+    """
 
     key: str
     size: int
     etag: str
+    md5: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,10 @@ class Uploads(Protocol):
         """Ends one and frees its bytes; one that is not known is no error."""
 
     def head(self, key: str, *, deadline: float) -> tuple[str, int] | None:
-        """(etag, size) of the object, or None when there is none."""
+        """(etag as in a listing, size) of the object, or None when there is none."""
+
+    def published(self, key: str, upload_id: str, etag: str, *, deadline: float) -> bool:
+        """Whether the object under the key is the one of this upload, whose writer knew this `etag`."""
 
     def unfinished(self, key: str, *, deadline: float) -> list[Upload]:
         """The uploads to this key that are not completed."""
@@ -87,7 +93,10 @@ class Store(Protocol):
 
     name: str
     prefix: str
-    anonymous: bool
+
+    @property
+    def identity(self) -> Identity:
+        """Who its requests come from."""
 
     @property
     def uploads(self) -> Uploads:
@@ -117,8 +126,8 @@ class Store(Protocol):
     def read(self, entry: Entry, start: int, end: int) -> Iterator[memoryview]:
         """The bytes [start, end) of the object, as long as it is the one that was listed."""
 
-    def etag_is_md5(self, entry: Entry) -> bool:
-        """Whether the object's etag should be the content's MD5."""
+    def md5_is_content(self, entry: Entry) -> bool:
+        """Whether the MD5 of the listing should be the content's."""
 
     def get(self, key: str, *, limit: int | None = None) -> bytes:
         """A small object. Raises FileNotFoundError when there is none, DataError BadResponse for more than `limit` bytes."""
@@ -159,12 +168,25 @@ def open_store(entry: Mapping[str, Any], credentials: CredentialSource, *, read_
     """
     if entry.get("credentials") and credentials is None:
         raise DataError("CredentialsMissing", f"store {entry.get('name')}: the store needs keys and has none")
-    if "s3" in entry:
-        from millrace.data.s3 import S3Store
-
-        return S3Store(entry, credentials, read_seconds)
     if "folder" in entry:
         from millrace.data.folder import FolderStore
 
         return FolderStore(entry)
-    raise DataError("InvalidStore", f"store {entry.get('name')}: only s3 and folder are known")
+    from millrace.data.objects import ObjectStore, Service
+
+    service: Service
+    if "s3" in entry:
+        from millrace.data.s3 import S3
+
+        service = S3(entry, credentials, read_seconds)
+    elif "azureBlob" in entry:
+        from millrace.data.azure import Azure
+
+        service = Azure(entry, credentials, read_seconds)
+    elif "gcs" in entry:
+        from millrace.data.gcs import Gcs
+
+        service = Gcs(entry, credentials, read_seconds)
+    else:
+        raise DataError("InvalidStore", f"store {entry.get('name')}: only s3, azureBlob, gcs and folder are known")
+    return ObjectStore(entry, service)

@@ -190,7 +190,7 @@ def _cache_store(function: Function, default: DataStore | None, stores: Mapping[
 
     Not in a folder of a local run: who may write beside somebody's data should not decide what code runs.
     """
-    if not function.spec.requirements or default is None or default.spec.s3 is None:
+    if not function.spec.requirements or default is None or default.spec.place is None:
         return None
     return None if _check_store(default.metadata.name, stores) else default
 

@@ -62,14 +62,15 @@ def _credentials(entry: Json, index: int) -> Any:
         return None
     from millrace.data.model import Credentials
 
-    keys = []
-    for key in ("ACCESS_KEY", "SECRET_KEY"):
+    kind = next(kind for kind in protocol.STORE_KEYS if kind in entry)
+    keys = {}
+    for key in protocol.STORE_KEYS[kind]:
         name = protocol.store_variable(index, key)
         if not os.environ.get(name):
             what = f"store {entry.get('name')}: its Secret has no {key.lower()}, or an empty one"
             raise Fault(protocol.EXIT_STAGE_FAILED, what, reason="CredentialsMissing")
-        keys.append(os.environ[name])
-    return Credentials(keys[0], keys[1])
+        keys[key] = os.environ[name]
+    return Credentials(keys.get("ACCESS_KEY", ""), keys["SECRET_KEY"])
 
 
 def timestamp() -> str:

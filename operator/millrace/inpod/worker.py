@@ -34,7 +34,7 @@ LATE_LOG_SECONDS = 10.0  # for the log archive, once publishing has failed
 
 FINAL = {"Superseded", "KeyRefused", "InvalidStore", "TreeTooLarge", "TypeMismatch", "DiskError", "UploadFailed"}
 # What somebody may be about to repair (a policy, a bucket, a Secret); hours of trying would only hide it.
-SLOW = {"AccessDenied", "BucketNotFound", "CredentialsMissing", "TlsUntrusted", "WrongRegion"}
+SLOW = {"AccessDenied", "BucketNotFound", "ContainerNotFound", "CredentialsMissing", "TlsUntrusted", "WrongRegion"}
 SLOW_SECONDS = 60.0
 
 
@@ -109,20 +109,23 @@ class Worker:
 
     def _publish(self, outputs: list[Json], success: bool, deadline: float, *, again: bool) -> list[Published]:
         """Upload and commit, until it succeeds; the outputs that can be read now."""
-        from millrace.data.publish import Attempt, abort, abort_left, commit
+        from millrace.data.publish import Attempt, abort, abort_left, commit, take_over
 
         fitting = ("OnSuccess", "Always") if success else ("OnFailure", "Always")
         wanted = [output for output in outputs if output.get("when", "OnSuccess") in fitting]
         run, first = self._plan["run"], outputs[0]["store"]
         attempt = Attempt(run_uid=run["uid"], number=run["attempt"], stores=self._stores, record=first)
         outcome: Outcome = "success" if success else "failure"
+        pending: list[PendingOutput] = []
         began = time.monotonic()
         try:
             if again:
                 self._until(deadline, lambda: abort_left(attempt, deadline=deadline))
-            pending = self._upload(attempt, wanted, deadline)
             # Also without any output: it ends what earlier attempts have left.
-            published = self._until(deadline, lambda: commit(attempt, outcome, pending, deadline=deadline))
+            published = self._until(deadline, lambda: take_over(attempt, deadline=deadline))
+            if published is None:
+                pending = self._upload(attempt, wanted, deadline)
+                published = self._until(deadline, lambda: commit(attempt, outcome, pending, deadline=deadline))
         except BaseException:
             abort(attempt)  # not before the end: it fences this attempt off for good
             raise

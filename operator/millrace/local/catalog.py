@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from millrace.api.base import API_VERSION, GROUP, Condition, Metadata, Model
-from millrace.api.datastore import DEFAULT_ANNOTATION, DataStore, DataStoreSpec, DataStoreStatus
+from millrace.api.datastore import DEFAULT_ANNOTATION, KINDS, DataStore, DataStoreSpec, DataStoreStatus
 from millrace.api.function import Function, FunctionSpec
 from millrace.api.jobrun import VARIABLE, Input, JobRun, JobRunSpec
 from millrace.domain.clock import render
@@ -154,10 +154,12 @@ def _of_function(spec: Object) -> Iterator[str]:
 
 
 def _of_store(spec: DataStoreSpec) -> Iterator[str]:
-    if spec.s3 is None:
-        yield "spec: exactly one of s3 must be set"
-    elif _leaves(spec.s3.prefix or ""):
-        yield "spec.s3: prefix must not have the segments . or .."
+    if sum(place is not None for place in (spec.s3, spec.azure_blob, spec.gcs)) != 1:
+        yield f"spec: exactly one of {', '.join(KINDS)} must be set"
+    elif spec.place and _leaves(spec.place.prefix or ""):
+        yield f"spec.{spec.kind}: prefix must not have the segments . or .."
+    if spec.azure_blob and ".dfs." in (spec.azure_blob.endpoint or ""):
+        yield "spec.azureBlob.endpoint: the account's blob endpoint is expected, https://ACCOUNT.blob.core.windows.net"
 
 
 def _leaves(path: str) -> bool:

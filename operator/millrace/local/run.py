@@ -33,7 +33,11 @@ from millrace.observe.pod import ContainerFacts, PodFacts
 from millrace.reconcile.outcome import Outcome, finish
 from millrace.reconcile.plan import PatchStatus
 
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # of stores whose Secret is not among the manifests
+KEYS = {  # of stores whose Secret is not among the manifests
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "azureBlob": ("AZURE_STORAGE_KEY",),
+    "gcs": ("GOOGLE_SERVICE_ACCOUNT_KEY",),
+}
 SAID_LINES = 40
 # What the scheduler and the kubelet make of a spec, and a process of this machine does not.
 CLUSTER_ONLY = (
@@ -156,14 +160,14 @@ class LocalRun:
     async def _reachable(self, found: Resolved, workshop: Path) -> Obstacle | None:
         """What keeps a store from being used, if anything does: the operator's probe, so that nothing waits for a store."""
         for number, store in enumerate(found.data_stores):  # requirements do without theirs
-            if store.spec.s3 is None:
+            if store.spec.place is None:
                 continue
             spec = probe_job(store, self._settings)["spec"]["template"]["spec"]
             try:
                 self._pod = Pod(workshop / f"probe-{number}", spec, self._sources(found), python=Path(), folders={})
                 facts = await self._pod.run("probe", self._tell)
             except ConfigError as error:
-                why = f"CredentialsMissing: {error}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY would do, too"
+                why = f"CredentialsMissing: {error}; {' and '.join(KEYS[store.spec.kind or 's3'])} would do, too"
                 return Obstacle(Reason.DATA_STORE_NOT_READY, f"DataStore {store.metadata.name}: {why}")
             report = facts.report()
             if facts.failed:
@@ -177,14 +181,14 @@ class LocalRun:
         def here(objects: Mapping[Key, dict[str, str]]) -> dict[str, dict[str, str]]:
             return {name: data for (namespace, name), data in objects.items() if namespace == meta.namespace}
 
-        environment = [os.environ.get(name) for name in KEYS]
         keys: dict[str, dict[str, str]] = {}
         for store in found.stores:
             named = store.spec.credentials
-            if named and all(environment):
+            found_here = [os.environ.get(name, "") for name in KEYS.get(store.spec.kind or "", ())]
+            if named and all(found_here):
                 wanted = named.keys or CredentialKeys()
-                pairs = zip((wanted.access_key, wanted.secret_key), environment, strict=True)
-                keys[named.secret_ref.name] = {key: value for key, value in pairs if value}
+                pairs = zip((wanted.secret_key, wanted.access_key), reversed(found_here), strict=False)
+                keys[named.secret_ref.name] = dict(pairs)
         return Sources(
             config_maps={**here(self._catalog.config_maps), found.revision: revision(found.function)["data"]},
             secrets=here(self._catalog.secrets),
@@ -199,7 +203,7 @@ class LocalRun:
         folders = {
             number: self._catalog.folders[store.metadata.name]
             for number, store in enumerate(found.stores)
-            if store.spec.s3 is None
+            if store.spec.place is None
         }
         sources = self._sources(found, template["metadata"]["annotations"])
         pod = Pod(root, template["spec"], sources, python=Path(found.image), folders=folders)

@@ -27,9 +27,19 @@ def store(name: str = "s", **s3: Any) -> Object:
     return _changed(obj, {"s3": {key: value for key, value in fields.items() if value is not None}})
 
 
-def store_spec(**spec: Any) -> Object:
+def store_spec(name: str = "s", **spec: Any) -> Object:
     """A DataStore whose spec has those fields besides s3."""
-    return _changed(store(), spec)
+    return _changed(store(name), spec)
+
+
+def azure(name: str = "s", **fields: Any) -> Object:
+    """A DataStore with those fields of azureBlob."""
+    return store_spec(name, s3=None, azureBlob={"account": "lakes", "container": "data", **fields})
+
+
+def gcs(name: str = "s", **fields: Any) -> Object:
+    """A DataStore with those fields of gcs."""
+    return store_spec(name, s3=None, gcs={"bucket": "data", **fields})
 
 
 def _changed(obj: Object, spec: Object) -> Object:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integration.api.objects import function, resource, run, store, store_spec
+from integration.api.objects import azure, function, gcs, resource, run, store, store_spec
 from millrace.api.crd import KINDS
 from support.apiserver import ApiServer, Object
 
@@ -81,6 +81,9 @@ ACCEPTED: dict[str, Object] = {
     "Amazon": store("amazon", endpoint=None, region="eu-west-1", prefix="a/b..c"),
     "IPv6 and a port": store("v6", endpoint="http://[::1]:9000/"),
     "store with the longest name": store(LONGEST_NAME),
+    "Azure": azure("azure", prefix="a/b"),
+    "Azurite": azure("azurite", endpoint="http://azurite:10000/lakes", container="a-1"),
+    "Google": gcs("google", bucket="my_bucket.example.com", prefix="a", endpoint="http://gcs:4443"),
     "authority": store_spec(caBundleRef={"configMap": "ca"}, credentials={"secretRef": {"name": "s"}}),
 }
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from integration.api.objects import function, resource, run, store
+from integration.api.objects import azure, function, gcs, resource, run, store
 from support.apiserver import ApiServer, Object
 
 
@@ -132,6 +132,16 @@ def test_columns_of_a_store(api: ApiServer) -> None:
     assert list(row) == ["NAME", "READY", "REASON", "BUCKET", "ENDPOINT", "CHECKED", "AGE"]
     assert list(row.values())[:5] == ["columns", "False", "BucketNotFound", "data", "http://minio:9000"]
     assert row["CHECKED"][:1].isdigit(), "an age, as `kubectl get` prints dates"
+
+
+@pytest.mark.parametrize(
+    ("obj", "bucket", "endpoint"),
+    [(azure("azure-columns", endpoint="http://a"), "data", "http://a"), (gcs("google-columns"), "data", "")],
+)
+def test_columns_of_the_other_kinds_of_store(api: ApiServer, obj: Object, bucket: str, endpoint: str) -> None:
+    api.admin.create("datastores", obj)
+    row = table(api, "dstore", obj["metadata"]["name"])
+    assert (row["BUCKET"], row["ENDPOINT"]) == (bucket, endpoint)
 
 
 def test_explain_tells_what_a_field_is(api: ApiServer) -> None:

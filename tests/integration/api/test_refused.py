@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from integration.api.objects import function, resource, run, store, store_spec
+from integration.api.objects import azure, function, gcs, resource, run, store, store_spec
 from support.apiserver import ApiServer, Object, Refused
 
 PATH = {"name": "s", "path": "in"}
@@ -45,7 +45,8 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "asset and href": (outputs(asset="a", href="s3://b/k"), "spec.outputs[0]", ONE_OF),
     "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", ONE_SOURCE),
     "a store and inline data": (inputs(inline=ROWS), "spec.inputs[0]", ONE_SOURCE),
-    "no kind of store": (store_spec(s3=None), "spec", "exactly one of s3 must be set"),
+    "no kind of store": (store_spec(s3=None), "spec", "exactly one of s3, azureBlob, gcs must be set"),
+    "two kinds of store": (store_spec(gcs={"bucket": "data"}), "spec", "exactly one of s3, azureBlob, gcs must be set"),
     # what excludes what
     "image and baseImage": (function(image="a", baseImage="b"), "spec", "image and baseImage exclude each other"),
     "requirements on an image": (function(image="a", requirements=["x"]), "spec", "use baseImage"),
@@ -70,6 +71,8 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "empty source": (function(source={}), "spec.source.inline", "Required value"),
     "no function": (run(functionRef=None), "spec.functionRef", "Required value"),
     "no bucket": (store(bucket=None), "spec.s3.bucket", "Required value"),
+    "no bucket of Google's": (store_spec(s3=None, gcs={}), "spec.gcs.bucket", "Required value"),
+    "no container": (store_spec(s3=None, azureBlob={"account": "lakes"}), "spec.azureBlob.container", "Required value"),
     "no path": (inputs(dataStore={"name": "s"}), "spec.inputs[0].dataStore.path", "Required value"),
     # patterns and names
     "handler": (function(handler="a-b:c"), "spec.handler", BODY),
@@ -86,6 +89,15 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "name of a function": (run(functionRef={"name": "No"}), "spec.functionRef.name", BODY),
     "name of an input": (run(inputs=[{"name": "a_b", "dataStore": PATH}]), "spec.inputs[0].name", BODY),
     "bucket": (store(bucket="No_Bucket"), "spec.s3.bucket", BODY),
+    "account": (azure(account="My-Account"), "spec.azureBlob.account", BODY),
+    "container": (azure(container="a--b"), "spec.azureBlob.container", BODY),
+    "bucket of Google's": (gcs(bucket="Data"), "spec.gcs.bucket", BODY),
+    "endpoint of Google's with a path": (gcs(endpoint="https://g/x"), "spec.gcs.endpoint", BODY),
+    "endpoint of the other interface of ADLS": (
+        azure(endpoint="https://lakes.dfs.core.windows.net"),
+        "spec.azureBlob.endpoint",
+        "must be the account's blob endpoint",
+    ),
     "endpoint without a scheme": (store(endpoint="minio:9000"), "spec.s3.endpoint", BODY),
     "endpoint with a path": (store(endpoint="http://minio/x"), "spec.s3.endpoint", BODY),
     "name of a Secret": (
@@ -160,6 +172,7 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "absolute path": (inputs(dataStore={"name": "s", "path": "/a"}), "spec.inputs[0].dataStore.path", BODY),
     "control character": (inputs(dataStore={"name": "s", "path": "a\nb"}), "spec.inputs[0].dataStore.path", BODY),
     "prefix up": (store(prefix="a/.."), "spec.s3.prefix", "prefix must not have the segments . or .."),
+    "prefix up in a container": (azure(prefix="a/.."), "spec.azureBlob.prefix", "prefix must not have the segments"),
     "prefix with a slash": (store(prefix="a/"), "spec.s3.prefix", BODY),
     # fields that there are not, as strict validation finds them
     "unknown field": (run(paralel=1), 'unknown field "spec.paralel"', ""),

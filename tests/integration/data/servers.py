@@ -95,6 +95,12 @@ class Bucket:
     address: str
     opened: list[Store] = field(default_factory=list)
 
+    keys_of_store = KEYS
+    scheme = "s3"
+    signs_host = True
+    aborts = True  # an upload that is given up leaves nothing
+    conditional = True  # of two that complete an upload one is told no
+
     def entry(self, address: str | None = None, prefix: str = "") -> dict[str, Any]:
         spec = {
             "endpoint": f"http://{address or self.address}",
@@ -136,6 +142,10 @@ class Bucket:
             found += [u.object_name for u in self.client._list_multipart_uploads(self.name, prefix=key).uploads]
         return found
 
+    def discard(self, key: str, upload_id: str) -> None:
+        """Ends an upload behind millrace's back."""
+        self.client._abort_multipart_upload(self.name, key, upload_id)
+
 
 @dataclass
 class Rule:
@@ -162,6 +172,8 @@ class Proxy:
     rules: list[Rule] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     down: bool = False
+    signs_host: bool = True  # requests are signed for the proxy's address, which the server takes from the Host header
+    tokens: set[str] | None = None  # only requests with one of these pass
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def on(self, method: str, part: str, action: str, **more: Any) -> Rule:
@@ -201,6 +213,9 @@ class Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if proxy.tokens is not None and self.headers.get("Authorization", "").removeprefix("Bearer ") not in proxy.tokens:
+            self._answer(401, {}, b'{"error": {"code": 401, "errors": [{"reason": "authError"}]}}')
+            return
         if action == "answer":
             assert rule
             self._answer(rule.status, {}, rule.body)
@@ -212,13 +227,14 @@ class Handler(BaseHTTPRequestHandler):
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in ("connection", "expect"):
-                    connection.putheader(name, value)
+                    own = name.lower() == "host" and not proxy.signs_host
+                    connection.putheader(name, proxy.upstream if own else value)
             connection.endheaders(body or None)
             answer = connection.getresponse()
             content = answer.read()
         finally:
             connection.close()
-        headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
+        headers = {k.title(): v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
         if action == "drop":
             self._reset()
         elif action == "after":

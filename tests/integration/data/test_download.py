@@ -136,7 +136,7 @@ def test_more_objects_than_one_page(bucket: Bucket, tmp_path: Path) -> None:
 
     store = bucket.store()
     for number in range(1105):
-        obstore.put(store.objects, f"many/{number % 7}/{number}", b"%d" % number)
+        obstore.put(store.service.objects, f"many/{number % 7}/{number}", b"%d" % number)
     staged = stage(store, tmp_path / "in", "many")
     assert staged.files == 1105
     assert tree(tmp_path / "in")["5/1104"] == b"1104"

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from integration.data.servers import ACCESS, SECRET, Bucket, Proxy
+from integration.data.servers import Proxy
+from integration.data.witnesses import ON_EACH, AnyBucket
 from integration.data.worker import FOLDER_KEY, ZIP_KEY
-from millrace.data import Attempt, DataError, PendingOutput, Published, abort, abort_stale, commit, publish, upload_output
+from millrace.data import Attempt, DataError, PendingOutput, Published, abort, commit, publish, take_over, upload_output
 from millrace.data.failpoints import VARIABLE
 from millrace.data.model import Outcome
 
@@ -60,10 +61,10 @@ def outputs(tree: Path) -> list[dict[str, Any]]:
     ]
 
 
-def start(bucket: Bucket, uid: str, number: int, tree: Path, failpoint: str = "", **more: Any) -> subprocess.Popen[str]:
+def start(bucket: AnyBucket, uid: str, number: int, tree: Path, failpoint: str = "", **more: Any) -> subprocess.Popen[str]:
     task = {
         "entry": bucket.entry(),
-        "keys": [ACCESS, SECRET],
+        "keys": [bucket.keys_of_store.access_key, bucket.keys_of_store.secret_key],
         "uid": uid,
         "attempt": number,
         "tree": str(tree),
@@ -81,7 +82,7 @@ def result(process: subprocess.Popen[str]) -> dict[str, Any]:
     return answer
 
 
-def check(bucket: Bucket, answer: dict[str, Any], mark: str, *, versions: int = 1) -> None:
+def check(bucket: AnyBucket, answer: dict[str, Any], mark: str, *, versions: int = 1, given_up: bool = False) -> None:
     """The oracle: what was reported is what can be read, it is of one attempt, and nothing is left over."""
     zipped, folder = answer["outputs"]
     data = bucket.get(ZIP_KEY)
@@ -94,11 +95,12 @@ def check(bucket: Bucket, answer: dict[str, Any], mark: str, *, versions: int = 
         assert hashlib.sha256(bucket.get(FOLDER_KEY + entry["path"])).hexdigest() == entry["sha256"]
     assert folder["content_digest"] == zipped["content_digest"] == json.loads(manifest)["contentDigest"]
     assert [bucket.versions(key) for key in BOTH] == [versions, versions]
-    assert bucket.uploads(*BOTH) == []
+    assert bucket.uploads(*BOTH) == [] or (given_up and not bucket.aborts)
 
 
+@ON_EACH
 @pytest.mark.parametrize(("point", "recorded"), FIRST)
-def test_a_first_attempt_that_is_killed(bucket: Bucket, tmp_path: Path, point: str, recorded: bool) -> None:
+def test_a_first_attempt_that_is_killed(bucket: AnyBucket, tmp_path: Path, point: str, recorded: bool) -> None:
     uid = new_uid()
     one, two = make_tree(tmp_path, "one"), make_tree(tmp_path, "two")
     first = start(bucket, uid, 1, one, f"{point}=kill")
@@ -125,9 +127,10 @@ SECOND = [
 ]
 
 
+@ON_EACH
 @pytest.mark.parametrize(("point", "first_point", "winner"), SECOND)
 def test_a_second_attempt_that_is_killed_too(
-    bucket: Bucket, tmp_path: Path, point: str, first_point: str, winner: int
+    bucket: AnyBucket, tmp_path: Path, point: str, first_point: str, winner: int
 ) -> None:
     """`winner` is the attempt whose record stands, or, where none does, the second one whose place the third takes."""
     uid = new_uid()
@@ -142,7 +145,7 @@ def test_a_second_attempt_that_is_killed_too(
     check(bucket, result(start(bucket, uid, 3, third)), third.name)
 
 
-def attempt_of(bucket: Bucket, uid: str, number: int, address: str | None = None) -> Attempt:
+def attempt_of(bucket: AnyBucket, uid: str, number: int, address: str | None = None) -> Attempt:
     return Attempt(run_uid=uid, number=number, stores={0: bucket.store(address)}, record=0)
 
 
@@ -170,7 +173,7 @@ STEPS = [
 
 @pytest.mark.parametrize("action", ["drop", "refuse", "answer", "after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_each_answer_lost_once(bucket: Bucket, proxy: Proxy, tmp_path: Path, step: tuple[str, str], action: str) -> None:
+def test_each_answer_lost_once(bucket: AnyBucket, proxy: Proxy, tmp_path: Path, step: tuple[str, str], action: str) -> None:
     """Lost before or after the server did it, or answered with 500 before or after: one attempt gets through alone."""
     rule = proxy.on(*step, action, status=500, times=2)
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
@@ -182,13 +185,13 @@ ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We enco
 
 
 @pytest.mark.parametrize("action", ["answer", "after"])
-def test_complete_that_answers_200_with_an_error(bucket: Bucket, proxy: Proxy, tmp_path: Path, action: str) -> None:
+def test_complete_that_answers_200_with_an_error(bucket: AnyBucket, proxy: Proxy, tmp_path: Path, action: str) -> None:
     proxy.on("POST", f"{ZIP_KEY}?uploadId", action, status=200, body=ERROR, times=3)
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
     check(bucket, as_answer(published), "one")
 
 
-def test_complete_that_never_works_is_no_success(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_complete_that_never_works_is_no_success(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     proxy.on("POST", f"{ZIP_KEY}?uploadId", "answer", status=200, body=ERROR, times=10_000)
     uid, tree = new_uid(), make_tree(tmp_path, "one")
     with pytest.raises(DataError):
@@ -197,14 +200,14 @@ def test_complete_that_never_works_is_no_success(bucket: Bucket, proxy: Proxy, t
     check(bucket, result(start(bucket, uid, 2, tree)), "one")
 
 
-def test_a_part_that_is_damaged_on_its_way(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_part_that_is_damaged_on_its_way(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     rules = [proxy.on("PUT", part, "damage-request") for part in (f"{ZIP_KEY}?partNumber", "mark.txt", "rows.csv")]
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
     assert all(rule.seen > 1 for rule in rules)
     check(bucket, as_answer(published), "one")
 
 
-def test_one_part_in_three_fails(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_one_part_in_three_fails(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     """The parts that arrived are not sent again."""
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -222,14 +225,14 @@ def test_one_part_in_three_fails(bucket: Bucket, proxy: Proxy, tmp_path: Path) -
     assert hashlib.sha256(bucket.get(ZIP_KEY)).hexdigest() == pending.sha256
 
 
-def test_a_store_that_is_away_for_a_while(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_store_that_is_away_for_a_while(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     proxy.down = True
     threading.Timer(3, lambda: setattr(proxy, "down", False)).start()
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
     check(bucket, as_answer(published), "one")
 
 
-def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     """The note with its intent is written again when the store is back, long after that upload was begun."""
     lost = proxy.on("POST", f"{ZIP_KEY}?uploads", "drop")
     away = proxy.on("POST", f"{ZIP_KEY}?uploads", "refuse", times=10_000)
@@ -239,8 +242,9 @@ def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: Bucket,
     check(bucket, as_answer(published), "one")
 
 
+@ON_EACH
 @pytest.mark.parametrize("round_", range(6))
-def test_two_attempts_commit_at_the_same_instant(bucket: Bucket, tmp_path: Path, round_: int) -> None:
+def test_two_attempts_commit_at_the_same_instant(bucket: AnyBucket, tmp_path: Path, round_: int) -> None:
     uid = new_uid()
     barrier = threading.Barrier(2)
     answers: dict[int, list[Published] | DataError] = {}
@@ -267,11 +271,12 @@ def test_two_attempts_commit_at_the_same_instant(bucket: Bucket, tmp_path: Path,
     assert all(error.reason == "Superseded" for error in lost)
     assert len({published[0].sha256 for published in won}) == 1, "two attempts report different outputs"
     assert hashlib.sha256(bucket.get(ZIP_KEY)).hexdigest() == won[0][0].sha256
-    assert bucket.versions(ZIP_KEY) == 1
+    assert bucket.versions(ZIP_KEY) == 1 or not bucket.conditional
     assert bucket.uploads(ZIP_KEY) == []
 
 
-def test_a_zombie_before_its_record_is_superseded(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_a_zombie_before_its_record_is_superseded(bucket: AnyBucket, tmp_path: Path) -> None:
     uid = new_uid()
     one, two = make_tree(tmp_path, "one"), make_tree(tmp_path, "two")
     zombie = start(bucket, uid, 1, one, "before-commit-record=sleep:8")
@@ -281,7 +286,8 @@ def test_a_zombie_before_its_record_is_superseded(bucket: Bucket, tmp_path: Path
     check(bucket, answer, "two")
 
 
-def test_a_zombie_after_its_record_reports_what_the_other_completed(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_a_zombie_after_its_record_reports_what_the_other_completed(bucket: AnyBucket, tmp_path: Path) -> None:
     uid, tree = new_uid(), make_tree(tmp_path, "one")
     zombie = start(bucket, uid, 1, tree, "after-commit-record=sleep:8")
     time.sleep(4)
@@ -290,7 +296,8 @@ def test_a_zombie_after_its_record_reports_what_the_other_completed(bucket: Buck
     check(bucket, answer, "one")
 
 
-def test_a_failure_s_outputs_are_published_over(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_a_failure_s_outputs_are_published_over(bucket: AnyBucket, tmp_path: Path) -> None:
     uid = new_uid()
     one, two = make_tree(tmp_path, "one"), make_tree(tmp_path, "two")
     publish_all(attempt_of(bucket, uid, 1), one, "failure")
@@ -299,7 +306,8 @@ def test_a_failure_s_outputs_are_published_over(bucket: Bucket, tmp_path: Path) 
     check(bucket, as_answer(published), "two", versions=2)
 
 
-def test_a_zombie_of_a_failure_never_completes_over_a_success(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_a_zombie_of_a_failure_never_completes_over_a_success(bucket: AnyBucket, tmp_path: Path) -> None:
     uid = new_uid()
     one, two = make_tree(tmp_path, "one"), make_tree(tmp_path, "two")
     zombie = start(bucket, uid, 1, one, "after-commit-record=sleep:8", outcome="failure")
@@ -309,7 +317,8 @@ def test_a_zombie_of_a_failure_never_completes_over_a_success(bucket: Bucket, tm
     check(bucket, answer, "two", versions=2)
 
 
-def test_commit_twice_is_commit_once(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_commit_twice_is_commit_once(bucket: AnyBucket, tmp_path: Path) -> None:
     attempt, tree = attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "one")
     deadline = time.monotonic() + 60
     pending = [upload_output(attempt, output, deadline=deadline) for output in outputs(tree)]
@@ -318,27 +327,30 @@ def test_commit_twice_is_commit_once(bucket: Bucket, tmp_path: Path) -> None:
     check(bucket, as_answer(first), "one")
 
 
-def test_a_restarted_collect_of_the_same_attempt_adopts_its_own_record(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_a_restarted_collect_of_the_same_attempt_adopts_its_own_record(bucket: AnyBucket, tmp_path: Path) -> None:
     uid, tree = new_uid(), make_tree(tmp_path, "one")
     first = publish_all(attempt_of(bucket, uid, 1), tree)
     assert publish_all(attempt_of(bucket, uid, 1), tree) == first
-    check(bucket, as_answer(first), "one")
+    check(bucket, as_answer(first), "one", given_up=True)
 
 
-def test_abort_leaves_nothing_and_fences_itself(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_abort_leaves_nothing_and_fences_itself(bucket: AnyBucket, tmp_path: Path) -> None:
     attempt, tree = attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "one")
     deadline = time.monotonic() + 60
     pending = [upload_output(attempt, output, deadline=deadline) for output in outputs(tree)]
-    assert bucket.uploads(*BOTH) == list(BOTH)
+    assert len(bucket.uploads(*BOTH)) == 2
     abort(attempt)
-    assert bucket.uploads(*BOTH) == []
+    assert bucket.uploads(*BOTH) == [] or not bucket.aborts
     with pytest.raises(DataError) as caught:
         commit(attempt, "success", pending, deadline=deadline)
     assert caught.value.reason == "Superseded"
     assert bucket.versions(ZIP_KEY) == 0
 
 
-def test_abort_after_the_record_stands_leaves_it_to_the_next(bucket: Bucket, tmp_path: Path, monkeypatch: Any) -> None:
+@ON_EACH
+def test_abort_after_the_record_stands_leaves_it_to_the_next(bucket: AnyBucket, tmp_path: Path, monkeypatch: Any) -> None:
     uid, tree = new_uid(), make_tree(tmp_path, "one")
     attempt = attempt_of(bucket, uid, 1)
 
@@ -351,34 +363,38 @@ def test_abort_after_the_record_stands_leaves_it_to_the_next(bucket: Bucket, tmp
         publish_all(attempt, tree)
     abort(attempt)
     monkeypatch.undo()
-    assert sorted(bucket.uploads(*BOTH)) == sorted(BOTH)
+    assert len(bucket.uploads(*BOTH)) == 2
     published = publish_all(attempt_of(bucket, uid, 2), tree)
     assert {output.attempt for output in published} == {1}
     check(bucket, as_answer(published), "one")
 
 
-def test_abort_stale_alone(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_taking_over_aborts_what_an_attempt_left(bucket: AnyBucket, tmp_path: Path) -> None:
     uid = new_uid()
     start(bucket, uid, 1, make_tree(tmp_path, "one"), "parts-sent=kill").communicate(timeout=100)
-    assert bucket.uploads(*BOTH) == [ZIP_KEY]
-    abort_stale(attempt_of(bucket, uid, 2), deadline=time.monotonic() + 30)
-    assert bucket.uploads(*BOTH) == []
+    assert len(bucket.uploads(*BOTH)) == 1
+    assert take_over(attempt_of(bucket, uid, 2), deadline=time.monotonic() + 30) is None
+    assert bucket.uploads(*BOTH) == [] or not bucket.aborts
 
 
-def test_an_upload_that_vanished_is_never_a_success(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_an_upload_that_vanished_is_never_a_success(bucket: AnyBucket, tmp_path: Path) -> None:
     """An older object lies at the key, the upload was removed behind our back: the old object is not ours."""
     bucket.put(ZIP_KEY, b"last night's")
     attempt, tree = attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "one")
     deadline = time.monotonic() + 30
     pending = upload_output(attempt, outputs(tree)[0], deadline=deadline)
-    bucket.client._abort_multipart_upload(bucket.name, ZIP_KEY, pending.upload_id)
+    bucket.discard(ZIP_KEY, pending.upload_id)
     with pytest.raises(DataError) as caught:
         commit(attempt, "success", [pending], deadline=deadline)
     assert caught.value.reason == "UploadFailed"
     assert bucket.get(ZIP_KEY) == b"last night's"
 
 
-def test_an_upload_that_vanishes_before_its_first_part_begins_anew(bucket: Bucket, tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_upload_that_vanishes_before_its_first_part_begins_anew(
+    bucket: AnyBucket, tmp_path: Path, monkeypatch: Any
+) -> None:
     attempt, tree = attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "one")
     begun: list[str] = []
     original = Attempt.begin
@@ -398,36 +414,40 @@ def test_an_upload_that_vanishes_before_its_first_part_begins_anew(bucket: Bucke
     assert bucket.uploads(ZIP_KEY) == []
 
 
-def test_a_later_run_replaces_the_object(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_a_later_run_replaces_the_object(bucket: AnyBucket, tmp_path: Path) -> None:
     publish_all(attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "monday"))
     published = publish_all(attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "tuesday"))
     check(bucket, as_answer(published), "tuesday", versions=2)
 
 
-def test_an_empty_and_a_missing_tree(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_an_empty_and_a_missing_tree(bucket: AnyBucket, tmp_path: Path) -> None:
     published = publish_all(attempt_of(bucket, new_uid(), 1), tmp_path / "missing")
     assert [(output.files, output.uri) for output in published] == [
-        (0, f"s3://{bucket.name}/{ZIP_KEY}"),
-        (0, f"s3://{bucket.name}/{FOLDER_KEY}"),
+        (0, f"{bucket.scheme}://{bucket.name}/{ZIP_KEY}"),
+        (0, f"{bucket.scheme}://{bucket.name}/{FOLDER_KEY}"),
     ]
     with zipfile.ZipFile(io.BytesIO(bucket.get(ZIP_KEY))) as archive:
         assert archive.namelist() == []
     assert json.loads(bucket.get(MANIFEST_KEY))["files"] == []
 
 
-def test_no_outputs_still_fence_the_earlier_attempts(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_no_outputs_still_fence_the_earlier_attempts(bucket: AnyBucket, tmp_path: Path) -> None:
     uid, tree = new_uid(), make_tree(tmp_path, "one")
     first = attempt_of(bucket, uid, 1)
     deadline = time.monotonic() + 30
     pending = [upload_output(first, output, deadline=deadline) for output in outputs(tree)]
     assert commit(attempt_of(bucket, uid, 2), "failure", [], deadline=deadline) == []
-    assert bucket.uploads(*BOTH) == []
+    assert bucket.uploads(*BOTH) == [] or not bucket.aborts
     with pytest.raises(DataError) as caught:
         commit(first, "success", pending, deadline=deadline)
     assert caught.value.reason == "Superseded"
 
 
-def test_files_of_an_output_without_archive(bucket: Bucket, tmp_path: Path) -> None:
+@ON_EACH
+def test_files_of_an_output_without_archive(bucket: AnyBucket, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "leer").mkdir(parents=True)
     files = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from integration.inpod.index import Index, wheel
 from integration.inpod.storage import ACCESS_KEY, SECRET_KEY, Bucket
 from support.cluster import function, job_run
+from support.emulators import ACCOUNT, ACCOUNT_KEY, running_azurite
 from support.https_server import file, https_server
 from support.waiting import wait_for
 
@@ -615,6 +618,37 @@ def test_a_bucket_that_cannot_be_used_is_said_at_once(
     assert "DataStoreNotReady" in done.err
     assert says in done.err
     assert "wrong-key" not in done.err
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerClient]:
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as address:
+        credential = {"account_name": ACCOUNT, "account_key": ACCOUNT_KEY}
+        endpoint = f"http://{address}/{ACCOUNT}"
+        with BlobServiceClient(endpoint, credential=credential, api_version="2025-07-05") as client:
+            yield client.create_container("heart")
+
+
+@pytest.mark.parametrize("source", ["a Secret of the file", "the environment"])
+def test_a_run_on_a_container_of_azure(here: Here, container: ContainerClient, source: str) -> None:
+    container.upload_blob("in/a.csv", b"1,2\n", overwrite=True)
+    spec = {
+        "azureBlob": {"account": ACCOUNT, "container": "heart", "endpoint": container.url.removesuffix("/heart")},
+        "credentials": {"secretRef": {"name": "keys"}},
+    }
+    store = {"apiVersion": "millrace.dev/v1alpha1", "kind": "DataStore", "metadata": {"name": "heart"}, "spec": spec}
+    run = job_run("r", "f", inputs=input_of("in", stage="Download"), outputs=output_to("out"))
+    secret = {**KEYS, "stringData": {"secret_key": ACCOUNT_KEY}}
+    env = {"AZURE_STORAGE_KEY": ACCOUNT_KEY} if source == "the environment" else {}
+    done = here("-f", here.file(function("f", TELL, pythonVersion=PYTHON), store, run, *([] if env else [secret])), **env)
+    assert done.code == 0, done.err
+    data = container.download_blob("out/scores.zip").readall()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"a.csv": b"1,2\n"}
+    assert "az://heart/out/scores.zip" in done.err
+    assert done.digest("scores", "sha256") == hashlib.sha256(data).hexdigest()
+    assert container.download_blob("logs/r/1/main.log").readall().startswith(b"copying\n")
+    assert ACCOUNT_KEY not in done.out + done.err
 
 
 def test_a_folder_takes_the_place_of_a_bucket(here: Here, minio: Bucket) -> None:

@@ -15,7 +15,7 @@ from millrace import protocol as p
 from millrace.api.base import Metadata
 from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, run_job
 from millrace.build.plan import quantity
-from millrace.build.pod import compact, escaped
+from millrace.build.pod import AZURE_IDENTITY, AZURE_WITHOUT, compact, escaped
 from millrace.domain.labels import CHARGED
 from millrace.domain.resolve import Resolved, resolve
 
@@ -238,3 +238,15 @@ def test_a_run_of_a_longest_name_has_labels_that_kubernetes_takes() -> None:
     manifest = run_job(Resolved(**{**vars(found), "run": named}), SETTINGS, 110)
     for value in (*manifest["metadata"]["labels"].values(), manifest["metadata"]["name"]):
         assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value)
+
+
+def test_a_further_attempt_asks_for_the_identity_as_the_first_did() -> None:
+    lake = store(s3=None, azureBlob={"account": "lakes", "container": "data"})
+    found = resolve(run(inputs=[{"name": "data", **DATA}]), function(), {"lake": lake}, (), SETTINGS)
+    assert isinstance(found, Resolved)
+    first = run_job(found, SETTINGS, 1)
+    first["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = "job-1"
+    metadata = next_job(first, "score", 2, 0)["spec"]["template"]["metadata"]
+    assert metadata["labels"][AZURE_IDENTITY] == "true"
+    assert "batch.kubernetes.io/controller-uid" not in metadata["labels"]
+    assert metadata["annotations"][AZURE_WITHOUT] == "main"

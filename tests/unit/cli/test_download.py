@@ -61,8 +61,10 @@ def test_an_output_lies_where_its_uri_says() -> None:
     scores, model = (d.place_of(OutputStatus.model_validate(output)) for output in OUTPUTS)
     assert (scores.bucket, scores.key, scores.is_folder) == ("bbb", "p/scores.zip", False)
     assert (model.bucket, model.key, model.is_folder) == ("c", "m/model/", True)
+    kinds = {"s3://b/k": "s3", "az://b/k": "azureBlob", "gs://b/k": "gcs"}
+    assert {uri: d.place_of(OutputStatus(name="x", uri=uri)).kind for uri in kinds} == kinds
     with pytest.raises(Refused, match="cannot fetch"):
-        d.place_of(OutputStatus(name="x", uri="gs://b/k"))
+        d.place_of(OutputStatus(name="x", uri="file:///b/k"))
 
 
 @pytest.mark.parametrize(

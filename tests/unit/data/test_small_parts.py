@@ -91,14 +91,14 @@ def test_a_store_without_its_keys() -> None:
 
 def test_virtual_hosted_addresses() -> None:
     opened = store(endpoint="https://objects.example", pathStyle=False)
-    assert opened._url("GET", "k", {}).startswith("https://bucket.objects.example/k?")
-    assert opened._url("GET", "", {"uploads": ""}).startswith("https://bucket.objects.example/?uploads=")
+    assert opened.service.url("GET", "k", {}).startswith("https://bucket.objects.example/k?")
+    assert opened.service.url("GET", "", {"uploads": ""}).startswith("https://bucket.objects.example/?uploads=")
 
 
 def test_anonymous_addresses_are_not_signed() -> None:
     opened = open_store({"name": "s", "s3": {"endpoint": "http://127.0.0.1:1", "bucket": "bucket"}}, None)
-    assert opened._url("GET", "a b", {}) == "http://127.0.0.1:1/bucket/a%20b"
-    assert opened._url("GET", "", {"prefix": "a/"}) == "http://127.0.0.1:1/bucket?prefix=a%2F"
+    assert opened.service.url("GET", "a b", {}) == "http://127.0.0.1:1/bucket/a%20b"
+    assert opened.service.url("GET", "", {"prefix": "a/"}) == "http://127.0.0.1:1/bucket?prefix=a%2F"
 
 
 def test_a_callable_source_of_keys_is_asked_again() -> None:
@@ -111,10 +111,10 @@ def test_a_callable_source_of_keys_is_asked_again() -> None:
     opened = open_store(
         {"name": "s", "s3": {"endpoint": "http://127.0.0.1:1", "bucket": "bucket"}, "credentials": True}, source
     )
-    assert "key-1" in opened._url("GET", "k", {})
-    assert "key-1" in opened._url("GET", "k", {})
-    opened.reload_keys()
-    assert "key-2" in opened._url("GET", "k", {})
+    assert "key-1" in opened.service.url("GET", "k", {})
+    assert "key-1" in opened.service.url("GET", "k", {})
+    opened.service.reload_keys()
+    assert "key-2" in opened.service.url("GET", "k", {})
 
 
 CODE = "<Error><Code>{}</Code><Message>AKIA-canary</Message><AWSAccessKeyId>AKIA-canary</AWSAccessKeyId></Error>"
