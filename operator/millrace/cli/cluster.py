@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +26,7 @@ MANAGER = "millrace-cli"
 APPLY = "application/apply-patch+yaml"
 WATCH_SECONDS = 60  # the server ends a watch after that, so that a silent one is noticed
 SILENCE_SECONDS = 75
+REFRESH_SECONDS = 60  # between two looks at the age of a plugin's token
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PODS = Resource("Pod", "v1", "pods")
 SERVICES = Resource("Service", "v1", "services")
@@ -191,8 +193,9 @@ async def connected(namespace: str | None, context: str | None = None) -> AsyncI
     """The cluster of the kubeconfig's context; inside a pod without a kubeconfig, the pod's own."""
     logging.getLogger("kubernetes").setLevel(logging.ERROR)  # it warns of a kubeconfig that is not there
     settings = Configuration()
+    loader = None
     try:
-        await config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
+        loader = await config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
         listed, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
         chosen = context or active["name"]
         default = next(found["context"] for found in listed if found["name"] == chosen).get("namespace") or "default"
@@ -206,10 +209,20 @@ async def connected(namespace: str | None, context: str | None = None) -> AsyncI
         raise Refused(f"the kubeconfig cannot be read: {error}", "kubectl config view") from None
     settings.connection_pool_maxsize = 32
     cluster = Cluster(ApiClient(settings), namespace or default)
+    fresh = asyncio.create_task(_keep_token(loader, settings)) if loader else None
     try:
         yield cluster
     finally:
+        if fresh:
+            fresh.cancel()
         await cluster.close()
+
+
+async def _keep_token(loader: Any, settings: Configuration) -> None:
+    """Asks the kubeconfig's plugin for the next token when one is about to expire: those of clouds live for minutes, a run
+    may be followed for days. Where the plugin fails, the old one is used until it is refused.
+    """
+    await config.refresh_token(loader, settings, interval=REFRESH_SECONDS)  # type: ignore[no-untyped-call]
 
 
 def _in_pod(settings: Configuration, problem: str) -> str:
