@@ -27,9 +27,11 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         gate = threading.Event()
         children = ("configmaps", "jobs", "pods")
         patiently("the watches", lambda: all(rig.proxy.watches(resource) for resource in children))
-        rig.proxy.rule(proxy.wait_for(gate), "GET", rf"/({'|'.join(children)})\?.*watch=true", times=None)
+        held = rig.proxy.rule(proxy.wait_for(gate), "GET", rf"/({'|'.join(children)})\?.*watch=true", times=None)
         for watch in [watch for resource in children for watch in rig.proxy.watches(resource)]:
             watch.cut()
+        # With the lists that come before them, which would tell of what is made from now on.
+        patiently("the watches that follow", lambda: len(held.hits) >= len(children))
         for resource in ("configmaps", "jobs"):
             rig.proxy.rule(proxy.drop_response(), "POST", rf"/{resource}\?")
         # A status that has changed meanwhile is read again.
