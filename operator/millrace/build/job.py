@@ -25,7 +25,7 @@ from millrace.domain.labels import (
     STAGE_IMAGE,
 )
 from millrace.domain.names import job_name, label_value, probe_name
-from millrace.domain.resolve import Resolved
+from millrace.domain.resolved import Resolved
 from millrace.domain.settings import Settings
 
 Manifest = dict[str, Any]

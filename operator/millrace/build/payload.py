@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.api.datastore import AzureBlob, DataStore
-from millrace.domain.resolve import Resolved, ResolvedInput, substitute
+from millrace.domain.resolve import substitute
+from millrace.domain.resolved import Resolved, ResolvedInput
 
 
 def _connection(store: DataStore) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from pydantic import ValidationError
 from millrace.api.base import API_VERSION, GROUP, Condition, Metadata, Model
 from millrace.api.datastore import DEFAULT_ANNOTATION, KINDS, DataStore, DataStoreSpec, DataStoreStatus
 from millrace.api.function import Function, FunctionSpec
-from millrace.api.jobrun import VARIABLE, Input, JobRun, JobRunSpec
+from millrace.api.jobrun import JobRun, JobRunSpec
+from millrace.api.rundata import Input
+from millrace.api.template import VARIABLE
 from millrace.domain.clock import render
 from millrace.protocol import is_reserved
 

@@ -23,7 +23,8 @@ from millrace.build.revision import revision
 from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolve import Resolved, resolve
+from millrace.domain.resolve import resolve
+from millrace.domain.resolved import Resolved
 from millrace.domain.settings import DEFAULT_PYTHON, HttpsInputs, Profile, Settings
 from millrace.local.catalog import Catalog, Key
 from millrace.local.pod import ConfigError, Pod, Sources

@@ -8,7 +8,8 @@ from typing import Any
 
 from millrace.api.base import API_VERSION
 from millrace.api.dataasset import DataAsset
-from millrace.api.jobrun import JobRun, Output
+from millrace.api.jobrun import JobRun
+from millrace.api.rundata import Output
 from millrace.domain.assets import next_version, versions
 from millrace.domain.conditions import Mark
 from millrace.domain.names import child_name

@@ -24,7 +24,7 @@ from millrace.reconcile.dataasset import DataAssetSnapshot
 from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
-from millrace.reconcile.run import RunSnapshot
+from millrace.reconcile.snapshot import RunSnapshot
 from millrace.runtime.store import Key, Object, Store, controller_uid
 
 Found = TypeVar("Found", DataAsset, DataStore)
