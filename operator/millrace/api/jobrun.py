@@ -1,4 +1,4 @@
-"""JobRun: one run of a Function."""
+"""JobRun: one run of a Function, or of a Deployment of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from millrace.api.base import Conditions, Metadata, Model, Opaque, Reference, immutable, rule, validated
+from millrace.api.base import Conditions, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
 from millrace.api.template import RunTemplate
 
 
@@ -16,6 +16,7 @@ class Phase(StrEnum):
 
     PENDING = "Pending"
     BLOCKED = "Blocked"
+    QUEUED = "Queued"
     STAGING = "Staging"
     RUNNING = "Running"
     UPLOADING = "Uploading"
@@ -29,18 +30,30 @@ class Phase(StrEnum):
         return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
 
-MUTABLE = ("cancel",)
+MUTABLE = ("cancel", "suspend", "priority")
 
 
 class JobRunSpec(RunTemplate):
     """One run: what, on what, with what, and where the results go."""
 
-    function_ref: Reference
+    deployment_ref: Reference | None = Field(None, description="The Deployment that this is a run of.")
+    function_ref: Reference | None = Field(None, description="The Function, where no Deployment is named.")
+    priority: Annotated[
+        int,
+        Field(ge=-1_000_000, le=1_000_000, description="Of the queued runs the highest is next. 0 if absent."),
+    ] = 0
+    suspend: bool = Field(False, description="While true it is not started; a run that has started goes on.")
     cancel: bool = Field(False, description="Ends the run. It cannot be taken back.")
+
+    @property
+    def function(self) -> str:
+        """Name of the Function; empty where the Deployment that says it is not known."""
+        return self.function_ref.name if self.function_ref else ""
 
 
 JobRunSpec.model_config.update(
     validated(
+        exactly_one("deploymentRef", "functionRef"),
         *immutable(JobRunSpec, "a JobRun runs once: create a new one instead", but=frozenset(MUTABLE)),
         rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
@@ -90,6 +103,7 @@ class FailureStatus(Model):
 class Times(Model):
     """When what happened, RFC 3339."""
 
+    queued: str | None = None
     admitted: str | None = None
     staged: str | None = None
     started: str | None = None
@@ -115,10 +129,13 @@ class JobRunStatus(Model):
     reason: str | None = Field(None, description="Why it is where it is, in one word.")
     duration: str | None = Field(None, description="From creation to the end.")
     conditions: Conditions = []
+    queue_position: int | None = Field(None, description="Place among the queued runs of its Deployment; 1 is next.")
     attempt: int | None = None
     job_name: str | None = None
     job_id: str | None = Field(None, description="UID of this JobRun.")
-    function_revision: str | None = None
+    deployment_id: str | None = Field(None, description="UID of its Deployment.")
+    function_revision: str | None = Field(None, description="The ConfigMap of the Function's state that is run.")
+    deployment_revision: str | None = Field(None, description="The ConfigMap of the defaults that the run was made with.")
     profile: ProfileStatus | None = None
     inputs: list[InputStatus] = []
     outputs: list[OutputStatus] = []
@@ -129,7 +146,7 @@ class JobRunStatus(Model):
 
 
 class JobRun(Model):
-    """One run of a Function."""
+    """One run of a Function, by itself or as one of a Deployment's."""
 
     metadata: Metadata
     spec: JobRunSpec

@@ -74,7 +74,7 @@ def payload(resolved: Resolved) -> dict[str, Any]:
     if run.spec.environment_variables:
         scoring["environment_variables"] = run.spec.environment_variables
     return {
-        "deployment": {"id": resolved.function.metadata.uid},
+        "deployment": {"id": resolved.origin.uid if resolved.origin else resolved.function.metadata.uid},
         "space_id": run.metadata.namespace,
         "name": run.metadata.name,
         "scoring": scoring,

@@ -117,7 +117,7 @@ def resolve(
 ) -> Resolved | Obstacle:
     """Decides what is run; stores (by name) and assets are those of its namespace. The first obstacle found is returned."""
     if function is None:
-        return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function_ref.name} does not exist in this namespace")
+        return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function} does not exist in this namespace")
     if obstacle := check_function(function, settings):
         return obstacle
     shared = {i.name for i in run.spec.inputs} & set(run.spec.parameters)

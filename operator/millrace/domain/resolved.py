@@ -42,6 +42,15 @@ class ResolvedOutput:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The Deployment that a run is of: name, UID, and the ConfigMap of its revision."""
+
+    name: str
+    uid: str
+    revision: str
+
+
+@dataclass(frozen=True)
 class Resolved:
     """All that a pod is built from; the run's spec is the one with its profile."""
 
@@ -55,6 +64,7 @@ class Resolved:
     outputs: tuple[ResolvedOutput, ...]
     logs_store: DataStore | None
     cache_store: DataStore | None  # where the requirements are kept; the run does without where it is not ready
+    origin: Origin | None = None
 
     @property
     def profile(self) -> dict[str, Any] | None:

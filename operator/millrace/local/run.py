@@ -127,7 +127,7 @@ class LocalRun:
         raise AssertionError("attempts have an end")
 
     async def _resolved(self, workshop: Path) -> Resolved | Obstacle:
-        meta, named = self._run.metadata, self._run.spec.function_ref.name
+        meta, named = self._run.metadata, self._run.spec.function
         function = self._catalog.functions.get((meta.namespace, named))
         if function is None:
             return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {named} is not among the manifests")

@@ -77,7 +77,7 @@ def _manifest(
 def _tell(run: JobRun, asset: DataAsset, known: Mapping[str, Any], revision: str | None, now: datetime) -> Action | None:
     meta = asset.metadata
     mark = Mark("Ready", status=True, reason=Reason.VALID)
-    producer = {"jobRun": run.metadata.name, "uid": run.metadata.uid, "function": run.spec.function_ref.name}
+    producer = {"jobRun": run.metadata.name, "uid": run.metadata.uid, "function": run.spec.function}
     status = {
         "version": asset.version,
         **known,

@@ -15,8 +15,9 @@ from millrace.observe.failure import backstop, of_job, of_pod
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, progress, tell, wait
+from millrace.reconcile.outcome import Outcome, finish, progress, suspend, tell, wait
 from millrace.reconcile.plan import CreateNextAttempt, Plan
+from millrace.reconcile.queueing import queue_up
 from millrace.reconcile.refusal import refusal
 from millrace.reconcile.snapshot import RunSnapshot
 from millrace.reconcile.start import hold, start
@@ -47,6 +48,7 @@ def failure_of(s: RunSnapshot, job: JobFacts, pod: PodFacts | None) -> Failure |
 
 
 def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: PodFacts | None) -> Plan:
+    """Another attempt, when its time has come, or the end."""
     run, meta = s.run, s.run.metadata
     newest = jobs[-1] if jobs else None
     attempt = max(run.status.attempt or 1, newest.attempt if newest else 1)
@@ -55,7 +57,7 @@ def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: P
         cancelled = replace(failure, reason=Reason.CANCELLED, message="spec.cancel was set")
         return finish(run, Outcome(Phase.CANCELLED, cancelled, pod=pod, job=current), s.now)
     before = _charged_before(newest, attempt, s.pods)
-    if not may_retry(failure, attempt, before, run.spec.retries):
+    if s.left_alone or not may_retry(failure, attempt, before, run.spec.retries):
         return finish(run, Outcome(Phase.FAILED, failure, pod=pod, job=current), s.now)
     if newest is None:
         return start(s, attempt + 1)
@@ -66,6 +68,10 @@ def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: P
     if s.now < due:
         text = f"{what}; the next follows at {render(due)}"
         return Plan(wait(run, Phase.PENDING, failure.reason, text, s.now), again=(due - s.now).total_seconds())
+    if run.spec.suspend:
+        return Plan(suspend(run, s.now))
+    if waits := queue_up(s):
+        return waits
     if obstacle := refusal(s.learned, s.now):
         return hold(s, obstacle._replace(message=f"{what}; the next is refused: {obstacle.message}"))
     following = attempt + 1
@@ -93,6 +99,7 @@ def _charged_before(newest: JobFacts | None, attempt: int, pods: Mapping[str, Po
 
 
 def over_since(job: JobFacts, pod: PodFacts | None, now: datetime) -> datetime:
+    """When the attempt ended."""
     ends = [facts.finished for facts in pod.containers.values() if facts.finished] if pod else []
     found = max(ends, default=job.finished)
     return parse(found) if found else now

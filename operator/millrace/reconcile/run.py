@@ -20,12 +20,13 @@ from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
 from millrace.reconcile.assets import produce
 from millrace.reconcile.attempts import after_failure, failure_of, over_since
-from millrace.reconcile.outcome import Outcome, assets_of, finish, note, progress
+from millrace.reconcile.outcome import Outcome, assets_of, finish, note, origin_of_job, progress
 from millrace.reconcile.plan import (
     NOTHING,
     Action,
     Delete,
     EndJob,
+    LookForDeployment,
     LookForJob,
     Plan,
 )
@@ -50,9 +51,27 @@ def reconcile_run(s: RunSnapshot) -> Plan:
             meta = s.run.metadata
             return Plan((LookForJob(meta.namespace, known, meta.uid),))
         return _job_gone(s, jobs, known)
+    if s.left_alone and (end := _left_alone(s, jobs)):
+        return end
     if not jobs:
         return start(s, 1)
     return _follow(s, jobs)
+
+
+def _left_alone(s: RunSnapshot, jobs: list[JobFacts]) -> Plan | None:
+    """The run's Deployment was deleted: a run that is not over ends, one whose attempt is over goes its way."""
+    meta, named, uid = s.run.metadata, s.run.spec.deployment_ref, str(s.run.status.deployment_id)
+    assert named
+    if s.learned.absent_deployment != uid:
+        return Plan((LookForDeployment(meta.namespace, named.name, uid, meta.uid),))
+    why = f"Deployment {named.name} was deleted"
+    if not jobs:
+        return finish(s.run, Outcome(Phase.FAILED, Failure(Reason.DEPLOYMENT_NOT_FOUND, why)), s.now)
+    job = jobs[-1]
+    pod = s.pods.get(job.uid)
+    if job.ended or job.over or (pod and pod.over):
+        return None
+    return Plan((EndJob(meta.namespace, job.name, job.uid, Reason.DEPLOYMENT_NOT_FOUND, why),), again=waiting.LOST_SECONDS)
 
 
 def _job_gone(s: RunSnapshot, jobs: list[JobFacts], known: str) -> Plan:
@@ -128,6 +147,7 @@ def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
         job_name=job.name,
         revision=job.revision,
         profile=job.profile,
+        origin=origin_of_job(job),
         assets=job.assets,
     )
 
