@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from support.cluster import Namespace, Refused, deployment, deployment_run, function
+from support.cluster import Namespace, Refused, deployment, deployment_run, function, job_run
+from support.command import Command
 from support.store import Bucket
 
 ECHO = """
@@ -103,3 +104,32 @@ def main(seconds=0):
     assert done["status"]["phase"] == "Succeeded"
     assert "ownerReferences" not in done["metadata"]
     assert store.names("done/") == ["done/out.zip"]
+
+
+def test_the_command_line_deploys_runs_and_lists(namespace: Namespace, millrace: Command) -> None:
+    (millrace.folder / "all.json").write_text(
+        json.dumps({"kind": "List", "apiVersion": "v1", "items": [function("echo", ECHO), deployment("d", "echo")]})
+    )
+    _, err = millrace("deploy", "-f", "all.json")
+    assert "Deployment d is ready" in err
+    millrace("run", "--deployment", "d", "--param", "x=3", "--param", "y=text")
+    out, _ = millrace("runs", "--deployment", "d", "-o", "json")
+    [run] = json.loads(out)["items"]
+    assert run["spec"]["parameters"] == {"x": 3, "y": "text"}
+    assert run["status"]["phase"] == "Succeeded"
+    namespace.apply(job_run("alone", "echo"))
+    namespace.finished("alone")
+    table, _ = millrace("runs")
+    assert [line.split()[:3] for line in table.splitlines()] == [
+        ["NAME", "OF", "PHASE"],
+        ["d", "mdep/d", "Succeeded"],
+        ["alone", "fn/echo", "Succeeded"],
+    ]
+    assert "alone" not in millrace("runs", "--deployment", "d")[0]
+    (millrace.folder / "bad.json").write_text(json.dumps(deployment("bad", "absent")))
+    _, err = millrace("deploy", "-f", "bad.json", "--timeout", "3s", code=1)
+    assert "FunctionNotFound: Function absent does not exist" in err
+    _, err = millrace("run", "--deployment", "dd", code=2)
+    assert "did you mean d?" in err
+    _, err = millrace("run", "--deployment", "d", "--handler", "x", code=2)
+    assert "--handler: not with --deployment" in err
