@@ -18,7 +18,8 @@ from millrace.api.function import Function
 from millrace.build.job import next_job, probe_job, run_job
 from millrace.build.pod import compact
 from millrace.build.revision import authorities, revision
-from millrace.domain.resolve import Resolved, resolve
+from millrace.domain.resolve import resolve
+from millrace.domain.resolved import Resolved
 
 Object = dict[str, Any]
 HERE = Path(__file__).resolve().parent

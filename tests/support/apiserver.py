@@ -35,6 +35,7 @@ _GROUPS = {
     "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
     "dataassets": "/apis/millrace.dev/v1alpha1",
     "datastores": "/apis/millrace.dev/v1alpha1",
+    "deployments": "/apis/millrace.dev/v1alpha1",
     "functions": "/apis/millrace.dev/v1alpha1",
     "jobruns": "/apis/millrace.dev/v1alpha1",
     "jobs": "/apis/batch/v1",

@@ -138,6 +138,26 @@ def job_run(name: str, function_name: str, **spec: Any) -> Object:
     }
 
 
+def deployment(name: str, function_name: str, **spec: Any) -> Object:
+    """A Deployment."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"functionRef": {"name": function_name}, **spec},
+    }
+
+
+def deployment_run(name: str, deployment_name: str, **spec: Any) -> Object:
+    """A JobRun of a Deployment."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "JobRun",
+        "metadata": {"name": name},
+        "spec": {"deploymentRef": {"name": deployment_name}, **spec},
+    }
+
+
 def condition(obj_or_status: Object, condition_type: str) -> Object | None:
     """A condition of an object or of a status."""
     status = obj_or_status.get("status", obj_or_status)

@@ -4,7 +4,7 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]
-# The revisions of Functions, and the certificate authorities for runs that install requirements.
+# The revisions of Functions and Deployments, and the certificate authorities for runs that install requirements.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, delete, get, list, patch, watch]
@@ -18,7 +18,7 @@
   verbs: [create, delete, get, list, patch, watch]
 # What users apply is read, never written.
 - apiGroups: [millrace.dev]
-  resources: [datastores, functions, jobruns]
+  resources: [datastores, deployments, functions, jobruns]
   verbs: [get, list, watch]
 # A run's output with `asset` is a new version of it.
 - apiGroups: [millrace.dev]
@@ -26,6 +26,6 @@
   verbs: [create, get, list, watch]
 # What the operator has to say about it.
 - apiGroups: [millrace.dev]
-  resources: [dataassets/status, datastores/status, functions/status, jobruns/status]
+  resources: [dataassets/status, datastores/status, deployments/status, functions/status, jobruns/status]
   verbs: [patch]
 {{- end -}}

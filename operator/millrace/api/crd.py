@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from millrace.api.base import GROUP, VERSION, Model
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
+from millrace.api.deployment import Deployment
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 
@@ -77,18 +78,40 @@ KINDS = (
         (("Path", "string", ".spec.path"), ("Bytes", "integer", ".status.bytes"), ("Rows", "integer", ".status.rows")),
     ),
     Kind(
+        Deployment,
+        "deployments",
+        "mdep",
+        (
+            ("Function", "string", ".spec.functionRef.name"),
+            ("Rule", "string", ".spec.executionRule"),
+            ("Ready", "string", _ready("status")),
+            ("Reason", "string", _ready("reason")),
+            ("Running", "integer", ".status.running"),
+            ("Queued", "integer", ".status.queued"),
+            AGE,
+        ),
+        (
+            ("Concurrency", "integer", ".spec.concurrency"),
+            ("Revision", "string", ".status.revision"),
+            ("Description", "string", ".spec.description"),
+        ),
+    ),
+    Kind(
         JobRun,
         "jobruns",
         "jr",
         (
             ("Function", "string", ".spec.functionRef.name"),
+            ("Deployment", "string", ".spec.deploymentRef.name"),
             ("Phase", "string", ".status.phase"),
+            ("Queue", "integer", ".status.queuePosition"),
             ("Reason", "string", ".status.reason"),
             ("Duration", "string", ".status.duration"),
             AGE,
         ),
         (
             ("Attempt", "integer", ".status.attempt"),
+            ("Priority", "integer", ".spec.priority"),
             ("Revision", "string", ".status.functionRevision"),
             ("Description", "string", ".spec.description"),
         ),

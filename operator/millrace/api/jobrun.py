@@ -1,39 +1,14 @@
-"""JobRun: one run of a Function."""
+"""JobRun: one run of a Function, or of a Deployment of one."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from millrace.api.base import (
-    Conditions,
-    Duration,
-    Label,
-    Metadata,
-    Model,
-    Name,
-    Opaque,
-    Quantity,
-    Reference,
-    exactly_one,
-    immutable,
-    opaque_list,
-    rule,
-    validated,
-)
-from millrace.api.datastore import DataPath
-from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
-
-VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-VALUE_LIMIT = 32_000  # the kernel takes 131,071 bytes for one string of the environment, four bytes a character at most
-Value = Annotated[str, Field(max_length=VALUE_LIMIT, pattern=r"^[^\x00]*$")]  # NUL ends strings there
-
-
-def _reserved(name: str) -> str:
-    names = ", ".join(f"'{variable}'" for variable in RESERVED_VARIABLES)
-    return f"{name} in [{names}] || {name}.startsWith('{RESERVED_PREFIX}')"
+from millrace.api.base import Conditions, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
+from millrace.api.template import RunTemplate
 
 
 class Phase(StrEnum):
@@ -41,6 +16,7 @@ class Phase(StrEnum):
 
     PENDING = "Pending"
     BLOCKED = "Blocked"
+    QUEUED = "Queued"
     STAGING = "Staging"
     RUNNING = "Running"
     UPLOADING = "Uploading"
@@ -54,202 +30,30 @@ class Phase(StrEnum):
         return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
 
-# Its forms are those of domain/references.py; what is none of them is refused there with its reason.
-AssetReference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x20]+$")]
+MUTABLE = ("cancel", "suspend", "priority")
 
 
-class DataStorePath(Model):
-    """A place in a DataStore."""
-
-    name: Name
-    path: DataPath
-
-
-class InputData(Model):
-    """Inline data: rows of values under the names of their fields (watsonx: scoring.input_data)."""
-
-    fields: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1024)] | None = None
-    # A row is opaque: kubectl's own validation takes no null in a list whose items have a schema, even an open one.
-    values: Annotated[
-        list[Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]],
-        Field(max_length=100_000),
-    ]
-
-
-class Input(Model):
-    """One input of a run."""
-
-    model_config = validated(
-        exactly_one("asset", "uri", "dataStore", "inline"),
-        rule(
-            "!has(self.uri) || has(self.type) && self.type == 'uri_file'",
-            "a web address has files only: set type: uri_file, or make a DataStore for a folder",
-        ),
-        rule("!has(self.sha256) || has(self.uri)", "sha256 goes with uri only"),
-        rule(
-            "!has(self.inline) || !(has(self.optional) || has(self.stage) && self.stage == 'Never')",
-            "optional and stage Never do not go with inline; a JSON value for the handler goes under parameters",
-        ),
-        rule("!has(self.glob) || !has(self.type) || self.type != 'uri_file'", "glob goes with type uri_folder only"),
-    )
-
-    name: Label
-    asset: AssetReference | None = Field(
-        None, description="NAME, NAME@latest or NAME:VERSION; the latest version is the one when the run is admitted."
-    )
-    uri: (
-        Annotated[
-            str,
-            Field(
-                pattern=r"^https://[!-\[\]-~]+$",
-                max_length=2048,
-                description="A file at an https address, fetched without credentials unless stage is Never.",
-            ),
-        ]
-        | None
-    ) = None
-    sha256: (
-        Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="What the file at uri must have.")] | None
-    ) = None
-    data_store: DataStorePath | None = None
-    inline: InputData | None = Field(
-        None, description="Written as NAME.csv and NAME.json; in the payload as scoring.input_data."
-    )
-    type: Literal["uri_folder", "uri_file"] | None = Field(None, description="The asset's type, else uri_folder, if absent.")
-    stage: Literal["Auto", "Download", "Never"] | None = Field(
-        None,
-        description="Auto, the default: what is in the namespace's default store is downloaded, "
-        "what is in another one is left to the script, by its reference.",
-    )
-    optional: bool | None = Field(None, description="Nothing there is no failure.")
-    glob: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        None, description="Only files of the folder whose path matches, such as *.csv"
-    )
-
-
-class Output(Model):
-    """One output of a run."""
-
-    model_config = validated(
-        exactly_one("asset", "dataStore", "href"),
-        rule(
-            "!has(self.href) || !(has(self.archive) || has(self.format) || has(self.when))",
-            "archive, format and when do not go with href: the script uploads by itself",
-        ),
-    )
-
-    name: Label
-    asset: Label | None = Field(None, description="A new version of this asset, in the namespace's default store.")
-    data_store: DataStorePath | None = Field(None, description="Uploaded below this path of a store.")
-    href: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        None, description="The script uploads by itself; this is only announced in the payload."
-    )
-    format: Literal["Parquet", "CSV"] | None = Field(
-        None, description="Of a DataFrame that the handler returns. Parquet if absent, CSV where pandas has no pyarrow."
-    )
-    archive: Literal["Zip", "None"] | None = Field(None, description="Zip if absent; None uploads the files as they are.")
-    when: Literal["OnSuccess", "OnFailure", "Always"] | None = Field(None, description="OnSuccess if absent.")
-
-
-class EnvVar(Model):
-    """A variable as in a pod: name and value, or valueFrom (passed through)."""
-
-    model_config = validated(
-        rule(f"!({_reserved('self.name')})", "'reserved for millrace: ' + self.name"),
-        rule("!(has(self.value) && has(self.valueFrom))", "value and valueFrom exclude each other"),
-    )
-
-    name: Annotated[str, Field(pattern=VARIABLE, max_length=256)]
-    value: Value | None = None
-    value_from: Opaque | None = None
-
-
-class Scratch(Model):
-    """Disk that a run may use, over its outputs and temporary files together."""
-
-    size: Quantity
-
-
-class Timeouts(Model):
-    """How long each phase may last."""
-
-    queued: Duration = Field("24h", description="Until it can be started. 24h if absent.")
-    scheduling: Duration = Field("1h", description="Until the pod's first container runs. 1h if absent.")
-    staging: Duration = Field("2h", description="Inputs and requirements. 2h if absent.")
-    running: Duration = Field("72h", description="User code. 72h if absent.")
-    uploading: Duration = Field("2h", description="Outputs and logs. 2h if absent.")
-
-
-MUTABLE = ("cancel",)
-
-
-class JobRunSpec(Model):
+class JobRunSpec(RunTemplate):
     """One run: what, on what, with what, and where the results go."""
 
-    function_ref: Reference
-    description: Annotated[str, Field(max_length=1024)] | None = None
-    parameters: Annotated[Opaque, Field(description="Keyword arguments of the handler; JSON types are kept.")] = {}
-    inputs: Annotated[
-        list[Input],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = []
-    input_data: Annotated[
-        list[InputData], Field(max_length=64, description="Inline data, in the payload as scoring.input_data.")
-    ] = []
-    outputs: Annotated[
-        list[Output],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = []
-    environment_variables: Annotated[
-        dict[str, Value],
-        Field(
-            max_length=256,
-            json_schema_extra={
-                "x-kubernetes-validations": [
-                    rule(
-                        f"self.all(name, name.matches('{VARIABLE}'))",
-                        f"'not a name of an environment variable: ' + self.filter(name, !name.matches('{VARIABLE}'))[0]",
-                    ),
-                    rule(
-                        f"self.all(name, !({_reserved('name')}))",
-                        f"'reserved for millrace: ' + self.filter(name, {_reserved('name')})[0]",
-                    ),
-                ]
-            },
-        ),
-    ] = {}
-    env: Annotated[list[EnvVar], Field(max_length=256)] = []
-    profile: Label | None = Field(None, description="A profile of the installation; what it says wins over the run's own.")
-    resources: Opaque | None = None
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)] = {}
-    tolerations: opaque_list(64) = []  # type: ignore[valid-type]
-    affinity: Opaque | None = None
-    priority_class_name: Name | None = None
-    runtime_class_name: Name | None = None
-    service_account_name: Name | None = None
-    image_pull_secrets: Annotated[list[Reference], Field(max_length=16)] = []
-    volumes: opaque_list(64) = []  # type: ignore[valid-type]
-    volume_mounts: opaque_list(64) = []  # type: ignore[valid-type]
-    pod_security_context: Opaque | None = None
-    scratch: Scratch | None = None
-    logs: Literal["Archive", "None"] | None = Field(
-        None, description="With inputs or outputs logs are archived to the default store, else not, unless said here."
-    )
-    timeouts: Timeouts = Timeouts()
-    retries: Annotated[int, Field(ge=0, le=100)] = Field(
-        0, description="Attempts after the first, when user code fails. Evictions and other disruptions are not charged."
-    )
+    deployment_ref: Reference | None = Field(None, description="The Deployment that this is a run of.")
+    function_ref: Reference | None = Field(None, description="The Function, where no Deployment is named.")
+    priority: Annotated[
+        int,
+        Field(ge=-1_000_000, le=1_000_000, description="Of the queued runs the highest is next. 0 if absent."),
+    ] = 0
+    suspend: bool = Field(False, description="While true it is not started; a run that has started goes on.")
     cancel: bool = Field(False, description="Ends the run. It cannot be taken back.")
+
+    @property
+    def function(self) -> str:
+        """Name of the Function; empty where the Deployment that says it is not known."""
+        return self.function_ref.name if self.function_ref else ""
 
 
 JobRunSpec.model_config.update(
     validated(
+        exactly_one("deploymentRef", "functionRef"),
         *immutable(JobRunSpec, "a JobRun runs once: create a new one instead", but=frozenset(MUTABLE)),
         rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
@@ -299,6 +103,7 @@ class FailureStatus(Model):
 class Times(Model):
     """When what happened, RFC 3339."""
 
+    queued: str | None = None
     admitted: str | None = None
     staged: str | None = None
     started: str | None = None
@@ -324,10 +129,13 @@ class JobRunStatus(Model):
     reason: str | None = Field(None, description="Why it is where it is, in one word.")
     duration: str | None = Field(None, description="From creation to the end.")
     conditions: Conditions = []
+    queue_position: int | None = Field(None, description="Place among the queued runs of its Deployment; 1 is next.")
     attempt: int | None = None
     job_name: str | None = None
     job_id: str | None = Field(None, description="UID of this JobRun.")
-    function_revision: str | None = None
+    deployment_id: str | None = Field(None, description="UID of its Deployment.")
+    function_revision: str | None = Field(None, description="The ConfigMap of the Function's state that is run.")
+    deployment_revision: str | None = Field(None, description="The ConfigMap of the defaults that the run was made with.")
     profile: ProfileStatus | None = None
     inputs: list[InputStatus] = []
     outputs: list[OutputStatus] = []
@@ -338,7 +146,7 @@ class JobRunStatus(Model):
 
 
 class JobRun(Model):
-    """One run of a Function."""
+    """One run of a Function, by itself or as one of a Deployment's."""
 
     metadata: Metadata
     spec: JobRunSpec

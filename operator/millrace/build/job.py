@@ -17,7 +17,11 @@ from millrace.domain.labels import (
     CHARGED,
     COMPONENT,
     DATASTORE,
+    DEPLOYMENT,
+    DEPLOYMENT_ID,
+    DEPLOYMENT_REVISION,
     FUNCTION,
+    JOB_ID,
     JOBRUN,
     MANAGED_BY,
     PROFILE,
@@ -25,7 +29,7 @@ from millrace.domain.labels import (
     STAGE_IMAGE,
 )
 from millrace.domain.names import job_name, label_value, probe_name
-from millrace.domain.resolve import Resolved
+from millrace.domain.resolved import Resolved
 from millrace.domain.settings import Settings
 
 Manifest = dict[str, Any]
@@ -83,9 +87,14 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         COMPONENT: "run",
         FUNCTION: label_value(resolved.function.metadata.name),
         JOBRUN: label_value(run.metadata.name),
+        JOB_ID: run.metadata.uid,
         ATTEMPT: str(attempt),
         **pod.identity_labels(resolved.stores),
     }
+    about = {REVISION: resolved.revision}
+    if origin := resolved.origin:
+        labels |= {DEPLOYMENT: label_value(origin.name), DEPLOYMENT_ID: origin.uid}
+        about[DEPLOYMENT_REVISION] = origin.revision
     annotations = pod.pod_annotations(resolved, settings, payload(resolved), attempt)
     size = sum(len(value.encode()) for value in annotations.values())
     if size > p.PAYLOAD_LIMIT:
@@ -97,7 +106,6 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     for container in spec["containers"]:
         if container["name"] == p.MAIN:
             container["env"].append({"name": "MILLRACE_ATTEMPT", "value": str(attempt)})
-    about = {REVISION: resolved.revision}
     if resolved.profile:
         about[PROFILE] = pod.compact(resolved.profile)
     if resolved.assets:
@@ -131,12 +139,13 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them.
     """
     template = previous["spec"]["template"]
-    kept = (*MANAGED_BY, COMPONENT, FUNCTION, JOBRUN, pod.AZURE_IDENTITY)
+    kept = (*MANAGED_BY, COMPONENT, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, pod.AZURE_IDENTITY)
     labels = {key: value for key, value in previous["metadata"]["labels"].items() if key in kept} | {ATTEMPT: str(attempt)}
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
-    about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in (ASSETS, REVISION, PROFILE)}
+    facts = (ASSETS, DEPLOYMENT_REVISION, PROFILE, REVISION)
+    about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in facts}
     for container in spec["containers"]:
         for variable in container.get("env", []):
             if variable["name"] == "MILLRACE_ATTEMPT":

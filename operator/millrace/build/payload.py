@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.api.datastore import AzureBlob, DataStore
-from millrace.domain.resolve import Resolved, ResolvedInput, substitute
+from millrace.domain.resolve import substitute
+from millrace.domain.resolved import Resolved, ResolvedInput
 
 
 def _connection(store: DataStore) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def payload(resolved: Resolved) -> dict[str, Any]:
     if run.spec.environment_variables:
         scoring["environment_variables"] = run.spec.environment_variables
     return {
-        "deployment": {"id": resolved.function.metadata.uid},
+        "deployment": {"id": resolved.origin.uid if resolved.origin else resolved.function.metadata.uid},
         "space_id": run.metadata.namespace,
         "name": run.metadata.name,
         "scoring": scoring,

@@ -8,7 +8,7 @@ from typing import Any
 from millrace.api.base import seconds
 from millrace.api.datastore import DataStore
 from millrace.build.payload import reference
-from millrace.domain.resolve import Resolved, ResolvedInput
+from millrace.domain.resolved import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
 from millrace.domain.web import file_name
 from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR

@@ -9,7 +9,7 @@ from millrace import protocol as p
 from millrace.api.base import seconds
 from millrace.api.datastore import CredentialKeys, DataStore
 from millrace.build.plan import for_attempt, plan
-from millrace.domain.resolve import Resolved
+from millrace.domain.resolved import Resolved
 from millrace.domain.settings import Settings
 
 AUTHORITIES = "millrace-authorities"  # ConfigMap with the installation's certificate authorities, in the run's namespace

@@ -1,36 +1,55 @@
-"""The ConfigMaps that we make: a Function's revision, and the installation's certificate authorities."""
+"""The ConfigMaps that we make: revisions of Functions and Deployments, and the installation's certificate authorities."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from millrace.api.function import Function
+from millrace.api.base import Metadata
+from millrace.api.deployment import Deployment
+from millrace.api.function import Function, FunctionSpec
 from millrace.build.job import owner
 from millrace.build.pod import AUTHORITIES, compact
-from millrace.domain.labels import BUNDLE, COMPONENT, FUNCTION, MANAGED_BY
+from millrace.domain.labels import BUNDLE, COMPONENT, DEPLOYMENT, FUNCTION, MANAGED_BY
 from millrace.domain.names import label_value, revision_name
+from millrace.domain.template import deployment_revision, shape
 
 
 def revision(function: Function) -> dict[str, Any]:
     """One immutable state of a Function: its spec and its inline source."""
     spec = function.spec.dump()
     source = spec.pop("source")["inline"]
+    name = revision_name(function.metadata.name, function.spec.dump())
+    return _revision("Function", function.metadata, name, FUNCTION, {"spec.json": compact(spec), "main.py": source})
+
+
+def function_at(function: Function, data: Mapping[str, str]) -> Function:
+    """The Function as it was when the ConfigMap with that data was made."""
+    spec = {**json.loads(data["spec.json"]), "source": {"inline": data["main.py"]}}
+    return function.model_copy(update={"spec": FunctionSpec.model_validate(spec)})
+
+
+def revision_of_deployment(deployment: Deployment) -> dict[str, Any]:
+    """What runs of a Deployment are made of, in one immutable state."""
+    meta = deployment.metadata
+    name = deployment_revision(meta.name, deployment.spec)
+    return _revision("Deployment", meta, name, DEPLOYMENT, {"spec.json": compact(shape(deployment.spec))})
+
+
+def _revision(kind: str, meta: Metadata, name: str, label: str, data: dict[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": revision_name(function.metadata.name, function.spec.dump()),
-            "namespace": function.metadata.namespace,
-            "labels": {
-                **MANAGED_BY,
-                COMPONENT: "revision",
-                FUNCTION: label_value(function.metadata.name),
-            },
-            "ownerReferences": [owner("Function", function.metadata)],
+            "name": name,
+            "namespace": meta.namespace,
+            "labels": {**MANAGED_BY, COMPONENT: "revision", label: label_value(meta.name)},
+            "ownerReferences": [owner(kind, meta)],
         },
         "immutable": True,
-        "data": {"spec.json": compact(spec), "main.py": source},
+        "data": data,
     }
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from millrace.cli import options
-from millrace.cli.errors import FAILED, INTERRUPTED, OK, Refused
+from millrace.cli import deployments, options
+from millrace.cli.errors import OK, Refused
+from millrace.cli.perform import limit_of, refuse
+from millrace.cli.perform import perform as carry_out
 
 if TYPE_CHECKING:
     from millrace.cli.cluster import Cluster
@@ -25,60 +24,8 @@ app = typer.Typer(
 )
 
 
-def _perform(
-    command: Callable[[Cluster, Screen], Awaitable[int]],
-    *,
-    namespace: str | None,
-    context: str | None,
-    interrupted: Callable[[], Refused] | None = None,
-) -> NoReturn:
-    """Connects, runs the command, turns its end into an exit code. Never a traceback for what a person can change."""
-    import asyncio
-
-    from millrace.cli.cluster import connected
-    from millrace.cli.explain import explain
-    from millrace.cli.screen import Screen
-    from millrace.kube.api import ApiError
-
-    screen = Screen()
-
-    async def work() -> int:
-        async with connected(namespace, context) as cluster:
-            try:
-                return await command(cluster, screen)
-            except ApiError as error:
-                raise explain(error, "go on") from None
-
-    try:
-        code = asyncio.run(work())
-    except Refused as error:
-        screen.refuse(error)
-        code = error.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        if interrupted is not None:
-            screen.interrupted(interrupted())
-    except BrokenPipeError:  # `millrace logs RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILED
-    raise typer.Exit(code)
-
-
-def _refuse(error: Refused) -> NoReturn:
-    from millrace.cli.screen import Screen
-
-    Screen().refuse(error)
-    raise typer.Exit(error.code)
-
-
-def _seconds(option: str, text: str | None) -> float | None:
-    from millrace.cli.arguments import duration
-
-    return None if text is None else duration(option, text)
-
-
 def _one_source() -> NoReturn:
-    raise Refused("one of SCRIPT and -f FILE is needed, and only one", "millrace run --help")
+    raise Refused("one of SCRIPT, -f FILE and --deployment NAME is needed, and only one", "millrace run --help")
 
 
 @app.command()
@@ -86,6 +33,7 @@ def run(
     script: options.Script = None,
     *,
     file: options.Files = None,
+    deployment: options.Deployed = None,
     namespace: options.Namespace = None,
     context: options.Context = None,
     follow: options.Follow = True,
@@ -104,7 +52,7 @@ def run(
     local: options.Local = False,
     stores: options.Stores = None,
 ) -> None:
-    """Apply manifests, or make them for a script; create the JobRun and follow it to its end.
+    """Apply manifests, make them for a script, or run a Deployment; create the JobRun and follow it to its end.
 
     Exit code: 0 succeeded, 1 failed, 2 refused, 3 cancelled, 124 timeout. Ctrl-C leaves the run alone; a local one it ends.
     """
@@ -113,7 +61,7 @@ def run(
     from millrace.cli.sources import ScriptOptions, from_files, from_script
 
     try:
-        limit = _seconds("--timeout", timeout)
+        limit = limit_of("--timeout", timeout)
         places, inputs = Places(stores or []), input_texts(inputs or [], input_type)
         if local:
             used = {"--context": context, "--no-follow": not follow, "--force-conflicts": force, "-o": output_format}
@@ -122,16 +70,19 @@ def run(
         else:
             places.check_cluster()
         script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
-        if (script is None) == (not file):
+        if sum(map(bool, (script, file, deployment))) != 1:
             _one_source()
-        if script is None:
+        if deployment:
+            manifests, source, warnings = deployments.manifests(deployment, script_options, local=local)
+        elif script is None:
             script_options.refuse_with_file(output_format)
             (manifests, source), warnings = from_files(file or []), list[str]()
         else:
+            assert script
             manifests, source, warnings = from_script(script, script_options, namespace)
             manifests = places.without_archive(manifests) if local and not stores else manifests
     except Refused as error:
-        _refuse(error)
+        refuse(error)
     if local:
         from millrace.cli.local import Wanted, run_here
 
@@ -151,6 +102,8 @@ def run(
     created: list[Any] = []
 
     async def perform(cluster: Cluster, screen: Screen) -> int:
+        if deployment:
+            await deployments.must_be_there(cluster, deployment)
         screen.say([Line(f"warning: {warning}", "warn") for warning in warnings])
         created.extend(await submit(cluster, screen, Submitted(manifests, source, namespace, force)))
         if follow:
@@ -162,7 +115,7 @@ def run(
     def interrupted() -> Refused:
         return Refused("not followed any more", *(line for found in created for line in goes_on(found)))
 
-    _perform(perform, namespace=namespace, context=context, interrupted=interrupted)
+    carry_out(perform, namespace=namespace, context=context, interrupted=interrupted)
 
 
 @app.command()
@@ -185,7 +138,7 @@ def convert(
         given = command.options(namespace, deployment, stores or [], assets or [])
         text, notes = command.convert(kind, file, given)
     except Refused as error:
-        _refuse(error)
+        refuse(error)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(text, nl=False)
@@ -206,7 +159,7 @@ def logs(
     from millrace.cli.names import run_name
 
     show = command.follow if follow else command.show
-    _perform(
+    carry_out(
         lambda cluster, screen: show(cluster, screen, run_name(run), container, tail), namespace=namespace, context=context
     )
 
@@ -227,10 +180,10 @@ def wait(
     from millrace.cli.names import run_name
 
     try:
-        limit = _seconds("--timeout", timeout)
+        limit = limit_of("--timeout", timeout)
     except Refused as error:
-        _refuse(error)
-    _perform(
+        refuse(error)
+    carry_out(
         lambda cluster, screen: command.wait(cluster, screen, run_name(run), limit), namespace=namespace, context=context
     )
 
@@ -241,7 +194,7 @@ def cancel(run: options.Run, *, namespace: options.Namespace = None, context: op
     from millrace.cli import logs as command
     from millrace.cli.names import run_name
 
-    _perform(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
+    carry_out(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
 
 
 @app.command()
@@ -259,7 +212,11 @@ def download(
     from millrace.cli.names import run_name
 
     wanted = command.Wanted(run_name(run), output or [], to, extract)
-    _perform(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+    carry_out(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+
+
+app.command()(deployments.deploy)
+app.command()(deployments.runs)
 
 
 @app.command()

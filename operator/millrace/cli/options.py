@@ -31,6 +31,12 @@ Timeout = Annotated[
 # run
 Script = Annotated[Path | None, typer.Argument(metavar="SCRIPT", help="A Python file, when there is no manifest.")]
 Files = Annotated[list[str] | None, _option("--file", "-f", value="FILE", text="Manifests with a JobRun; - is stdin.")]
+Deployed = Annotated[
+    str | None,
+    _option(
+        "--deployment", value="NAME", text="Run this Deployment; --param, --env, --input and --output win over its own."
+    ),
+]
 Follow = Annotated[bool, _option("--follow/--no-follow", text="Follow the run, or only print its name.")]
 Force = Annotated[bool, _option("--force-conflicts", text="Take over fields that another field manager set.")]
 Inputs = Annotated[
@@ -71,6 +77,14 @@ Stores = Annotated[
     _option("--store", value="NAME=DIR", text="With --local: a folder as DataStore NAME; the first is the default store."),
 ]
 Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
+
+# deploy, runs
+Manifests = Annotated[list[str], _option("--file", "-f", value="FILE", text="Manifests; - is stdin.")]
+ReadyTimeout = Annotated[
+    str, _option("--timeout", value="DURATION", text="How long Deployments may take until they are ready.")
+]
+OfDeployment = Annotated[str | None, _option("--deployment", value="NAME", text="Runs of this Deployment only.")]
+Table = Annotated[Literal["json"] | None, _option("-o", text="As a program reads it.")]
 
 # convert
 Foreign = Annotated[

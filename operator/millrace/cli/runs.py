@@ -30,6 +30,16 @@ class Submitted:
     force: bool = False
 
 
+async def apply(cluster: Cluster, screen: Screen, submitted: Submitted) -> None:
+    """Applies everything; a JobRun is none of it."""
+    namespaces, others, runs = split(submitted.manifests)
+    if runs:
+        raise Refused(f"{submitted.source}: {name_of(runs[0])} would run at once", f"millrace run -f {submitted.source}")
+    await _known_kinds(cluster, others)
+    for manifest in (*namespaces, *others):
+        await _apply(cluster, screen, manifest, submitted)
+
+
 async def submit(cluster: Cluster, screen: Screen, submitted: Submitted) -> list[JobRun]:
     """Applies everything but JobRuns, then creates those. Nothing is applied where a JobRun would be refused."""
     namespaces, others, runs = split(submitted.manifests)

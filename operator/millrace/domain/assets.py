@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from millrace.api.dataasset import DataAsset
-from millrace.api.jobrun import Input, JobRun
+from millrace.api.jobrun import JobRun
+from millrace.api.rundata import Input
 from millrace.domain.conditions import find
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.api.jobrun import InputData
+from millrace.api.rundata import InputData
 
 
 def no_table(data: InputData) -> str | None:

@@ -9,12 +9,16 @@ COMPONENT = f"{GROUP}/component"  # run | chore | revision | authorities
 ATTEMPT = f"{GROUP}/attempt"
 JOBRUN = f"{GROUP}/jobrun"
 FUNCTION = f"{GROUP}/function"
+DEPLOYMENT = f"{GROUP}/deployment"
+DEPLOYMENT_ID = f"{GROUP}/deployment-id"
+JOB_ID = f"{GROUP}/job-id"
 DATASTORE = f"{GROUP}/datastore"
 
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
 ASSETS = f"{GROUP}/assets"  # annotation of a run's Job: versions that it reads and the store of those that it makes, JSON
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
+DEPLOYMENT_REVISION = f"{GROUP}/deployment-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged
 BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

@@ -18,8 +18,12 @@ class Reason(StrEnum):
     PROBING = "Probing"
     STARTING = "Starting"
     RETRYING = "Retrying"
+    SUSPENDED = "Suspended"
+    QUEUED = "Queued"
     # What a run names is not there, or not ready: it waits.
     PROBE_FAILED = "ProbeFailed"
+    DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
+    REVISION_NOT_FOUND = "RevisionNotFound"
     FUNCTION_NOT_FOUND = "FunctionNotFound"
     PYTHON_VERSION_NOT_OFFERED = "PythonVersionNotOffered"
     PROFILE_NOT_FOUND = "ProfileNotFound"
@@ -33,6 +37,10 @@ class Reason(StrEnum):
     DATA_STORE_NOT_CHECKED = "DataStoreNotChecked"
     DATA_STORE_NOT_READY = "DataStoreNotReady"
     DEFAULT_STORE_NOT_FOUND = "DefaultStoreNotFound"
+    # Its Deployment has no place for it.
+    TEMPLATE_REJECTED = "TemplateRejected"
+    QUEUE_FULL = "QueueFull"
+    QUEUE_TIMEOUT = "QueueTimeout"
     # The API server does not take what we make.
     PAYLOAD_TOO_LARGE = "PayloadTooLarge"
     NAME_TAKEN = "NameTaken"

@@ -9,6 +9,8 @@ from millrace.kube.api import Resource
 OURS = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
 
 FUNCTION = Resource("Function", API_VERSION, "functions")
+# With its group everywhere: apps/v1 has deployments, too.
+DEPLOYMENT = Resource("Deployment", API_VERSION, "deployments")
 DATASTORE = Resource("DataStore", API_VERSION, "datastores")
 DATAASSET = Resource("DataAsset", API_VERSION, "dataassets")
 JOBRUN = Resource("JobRun", API_VERSION, "jobruns")
@@ -19,5 +21,5 @@ EVENT = Resource("Event", "v1", "events")
 LEASE = Resource("Lease", "coordination.k8s.io/v1", "leases")
 
 # Causes before effects: a run that is read finds its Jobs.
-WATCHED = (CONFIG_MAP, POD, JOB, DATASTORE, DATAASSET, FUNCTION, JOBRUN)
+WATCHED = (CONFIG_MAP, POD, JOB, DATASTORE, DATAASSET, FUNCTION, DEPLOYMENT, JOBRUN)
 BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}

@@ -16,9 +16,13 @@ from pydantic import ValidationError
 
 from millrace.api.base import API_VERSION, GROUP, Condition, Metadata, Model
 from millrace.api.datastore import DEFAULT_ANNOTATION, KINDS, DataStore, DataStoreSpec, DataStoreStatus
+from millrace.api.deployment import DeploymentSpec
 from millrace.api.function import Function, FunctionSpec
-from millrace.api.jobrun import VARIABLE, Input, JobRun, JobRunSpec
+from millrace.api.jobrun import JobRun, JobRunSpec
+from millrace.api.rundata import Input
+from millrace.api.template import VARIABLE, RunTemplate
 from millrace.domain.clock import render
+from millrace.domain.template import merge, shape
 from millrace.protocol import is_reserved
 
 Object = dict[str, Any]
@@ -37,6 +41,7 @@ class Catalog:
 
     runs: list[JobRun] = field(default_factory=list)
     functions: dict[Key, Function] = field(default_factory=dict)
+    deployments: dict[Key, DeploymentSpec] = field(default_factory=dict)
     stores: dict[Key, DataStore] = field(default_factory=dict)
     secrets: dict[Key, dict[str, str]] = field(default_factory=dict)
     config_maps: dict[Key, dict[str, str]] = field(default_factory=dict)
@@ -58,6 +63,7 @@ def read_catalog(
     found = Catalog(folders=dict(folders))
     for manifest in manifests:
         _add(found, manifest, now, new_id)
+    found.runs = [_made(run, found.deployments) for run in found.runs]
     for namespace in {run.metadata.namespace for run in found.runs}:
         has_default = any(store.is_default for store in found.stores_of(namespace).values())
         for number, name in enumerate(folders):
@@ -81,13 +87,17 @@ def _add(found: Catalog, manifest: Object, now: datetime, new_id: Callable[[], s
             spec = _spec(FunctionSpec, manifest, what)
             _check(what, _of_function(manifest["spec"]))
             found.functions[key] = Function(metadata=metadata, spec=spec)
+        case _, "Deployment" if version == API_VERSION:
+            deployment = _spec(DeploymentSpec, manifest, what)
+            _check(what, chain(_of_data(deployment.template), _of_variables(deployment.template)))
+            found.deployments[key] = deployment
         case _, "DataStore" if version == API_VERSION:
             store = _spec(DataStoreSpec, manifest, what)
             _check(what, _of_store(store))
             found.stores[key] = _ready(metadata, store, now)
         case _, "JobRun" if version == API_VERSION:
             run = _spec(JobRunSpec, manifest, what)
-            _check(what, chain(_of_run(run), _of_variables(run)))
+            _check(what, chain(_of_run(run), _of_data(run), _of_variables(run)))
             found.runs.append(JobRun(metadata=metadata, spec=run))
         case "v1", "Secret":
             found.secrets[key] = {**_decoded(manifest, what), **(manifest.get("stringData") or {})}
@@ -97,6 +107,19 @@ def _add(found: Catalog, manifest: Object, now: datetime, new_id: Callable[[], s
             pass
         case _:
             found.unused.append(what)
+
+
+def _made(run: JobRun, deployments: Mapping[Key, DeploymentSpec]) -> JobRun:
+    """The run with the defaults of its Deployment's template."""
+    named = run.spec.deployment_ref
+    if named is None:
+        return run
+    deployment = deployments.get((run.metadata.namespace, named.name))
+    if deployment is None:
+        raise Invalid(f"JobRun {run.metadata.name}: Deployment {named.name} is not among the manifests")
+    content, own = shape(deployment), run.spec.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    spec = merge(content.get("template", {}), own) | {"functionRef": content["functionRef"]}
+    return run.model_copy(update={"spec": JobRunSpec.model_validate(spec)})
 
 
 def _metadata(given: Object, now: datetime, new_id: Callable[[], str]) -> Metadata:
@@ -167,6 +190,11 @@ def _leaves(path: str) -> bool:
 
 
 def _of_run(spec: JobRunSpec) -> Iterator[str]:
+    if (spec.deployment_ref is None) == (spec.function_ref is None):
+        yield "spec: exactly one of deploymentRef, functionRef must be set"
+
+
+def _of_data(spec: RunTemplate) -> Iterator[str]:
     for name, items in (("inputs", spec.inputs), ("outputs", spec.outputs)):
         names = [item.name for item in items]
         if len(set(names)) < len(names):
@@ -200,7 +228,7 @@ def _of_input(item: Input) -> Iterator[str]:
         yield ": glob goes with type uri_folder only"
 
 
-def _of_variables(spec: JobRunSpec) -> Iterator[str]:
+def _of_variables(spec: RunTemplate) -> Iterator[str]:
     for name in (*spec.environment_variables, *(variable.name for variable in spec.env)):
         if is_reserved(name):
             yield f"reserved for millrace: {name}"

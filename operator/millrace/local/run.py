@@ -23,7 +23,8 @@ from millrace.build.revision import revision
 from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolve import Resolved, resolve
+from millrace.domain.resolve import resolve
+from millrace.domain.resolved import Resolved
 from millrace.domain.settings import DEFAULT_PYTHON, HttpsInputs, Profile, Settings
 from millrace.local.catalog import Catalog, Key
 from millrace.local.pod import ConfigError, Pod, Sources
@@ -126,7 +127,7 @@ class LocalRun:
         raise AssertionError("attempts have an end")
 
     async def _resolved(self, workshop: Path) -> Resolved | Obstacle:
-        meta, named = self._run.metadata, self._run.spec.function_ref.name
+        meta, named = self._run.metadata, self._run.spec.function
         function = self._catalog.functions.get((meta.namespace, named))
         if function is None:
             return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {named} is not among the manifests")

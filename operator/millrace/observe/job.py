@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ASSETS, ATTEMPT, CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
+from millrace.domain.labels import (
+    ASSETS,
+    ATTEMPT,
+    CHARGED,
+    DEPLOYMENT_ID,
+    DEPLOYMENT_REVISION,
+    ENDED,
+    PROFILE,
+    REVISION,
+    STAGE_IMAGE,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class JobFacts:
     deleted: bool
     ended: tuple[str, str] | None = None  # why we ended it: reason and message
     revision: str | None = None
+    deployment_id: str | None = None
+    deployment_revision: str | None = None
     charged: int = 0  # attempts before this one that used up a retry
     profile: Mapping[str, Any] | None = None  # what the status says of it
     assets: Mapping[str, Any] | None = None  # the versions that are read, the store of those that are made
@@ -61,6 +73,8 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         deleted="deletionTimestamp" in meta,
         ended=(reason, message) if note else None,
         revision=annotations.get(REVISION),
+        deployment_id=(meta.get("labels") or {}).get(DEPLOYMENT_ID),
+        deployment_revision=annotations.get(DEPLOYMENT_REVISION),
         charged=int(annotations.get(CHARGED, "0")),
         assets=json.loads(annotations.get(ASSETS, "null")),
         profile=json.loads(annotations.get(PROFILE, "null")),

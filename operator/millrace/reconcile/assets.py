@@ -8,7 +8,8 @@ from typing import Any
 
 from millrace.api.base import API_VERSION
 from millrace.api.dataasset import DataAsset
-from millrace.api.jobrun import JobRun, Output
+from millrace.api.jobrun import JobRun
+from millrace.api.rundata import Output
 from millrace.domain.assets import next_version, versions
 from millrace.domain.conditions import Mark
 from millrace.domain.names import child_name
@@ -76,7 +77,7 @@ def _manifest(
 def _tell(run: JobRun, asset: DataAsset, known: Mapping[str, Any], revision: str | None, now: datetime) -> Action | None:
     meta = asset.metadata
     mark = Mark("Ready", status=True, reason=Reason.VALID)
-    producer = {"jobRun": run.metadata.name, "uid": run.metadata.uid, "function": run.spec.function_ref.name}
+    producer = {"jobRun": run.metadata.name, "uid": run.metadata.uid, "function": run.spec.function}
     status = {
         "version": asset.version,
         **known,

@@ -10,7 +10,8 @@ from typing import Any
 from millrace.api.jobrun import JobRun, Phase
 from millrace.domain.attempts import Failure
 from millrace.domain.clock import human, parse, render
-from millrace.domain.conditions import Mark
+from millrace.domain.conditions import Mark, find
+from millrace.domain.reasons import Reason
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.observe.run import inputs_of, logs_of, outputs_of, times_of, warnings_of
@@ -34,6 +35,7 @@ class Outcome:
 def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime) -> tuple[Action, ...]:
     meta = run.metadata
     found = {
+        "queuePosition": None,
         **status,
         "jobId": meta.uid,
         "conditions": conditions_patch(run.status.conditions, marks, now=now, generation=meta.generation),
@@ -45,11 +47,41 @@ def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime
 def wait(run: JobRun, phase: Phase, reason: str, message: str, now: datetime) -> tuple[Action, ...]:
     """The run cannot go on for now: phase, and the reason in a condition."""
     before_start = run.status.job_name is None
-    marks = [
+    admitted = find(run.status.conditions, "Admitted")
+    marks = [Mark("Admitted", status=False, reason=reason)] if admitted and admitted.status == "Unknown" else []
+    marks += [
         Mark("Resolved" if before_start else "Started", status=False, reason=reason, message=message),
         Mark("Reconciling", status=True, reason=reason, message=message),
     ]
     return _write(run, marks, {"phase": phase.value, "reason": reason}, now)
+
+
+def suspend(run: JobRun, now: datetime) -> tuple[Action, ...]:
+    """The run is not to be started, says its author. Unlike other waiting this has no deadline."""
+    message = "spec.suspend is true"
+    marks = [
+        Mark("Admitted", status=None, reason=Reason.SUSPENDED, message=message),
+        Mark("Reconciling", status=True, reason=Reason.SUSPENDED, message=message),
+    ]
+    return _write(run, marks, {"phase": Phase.PENDING.value, "reason": Reason.SUSPENDED.value}, now)
+
+
+def queue(run: JobRun, place: int, message: str, known: Mapping[str, Any], now: datetime) -> tuple[Action, ...]:
+    """The run waits for a slot; `known` is what of it is settled by now."""
+    marks = [
+        Mark("Resolved", status=True, reason="Resolved"),
+        Mark("Admitted", status=False, reason=Reason.QUEUED, message=message),
+        Mark("Reconciling", status=True, reason=Reason.QUEUED, message=message),
+    ]
+    times = run.status.times.dump() if run.status.times else {}
+    status = {
+        "phase": Phase.QUEUED.value,
+        "reason": None,
+        "queuePosition": place,
+        "times": {"queued": render(now), **times},
+        **known,
+    }
+    return _write(run, marks, status, now)
 
 
 def note(run: JobRun, phase: Phase, reason: str, message: str, now: datetime) -> tuple[Action, ...]:
@@ -63,6 +95,11 @@ def assets_of(run: JobRun) -> dict[str, str]:
     return {output.name: output.asset for output in run.spec.outputs if output.asset}
 
 
+def origin_of_job(job: JobFacts) -> dict[str, str | None]:
+    """What a Job knows of its run's Deployment."""
+    return {"deploymentId": job.deployment_id, "deploymentRevision": job.deployment_revision}
+
+
 def _identity(run: JobRun, job: JobFacts) -> dict[str, Any]:
     """What the status says of a Job; told again where the write after its POST did not go through."""
     if run.status.job_name == job.name:
@@ -72,6 +109,7 @@ def _identity(run: JobRun, job: JobFacts) -> dict[str, Any]:
         "jobName": job.name,
         "functionRevision": job.revision,
         "profile": job.profile,
+        **origin_of_job(job),
     }
     return {key: value for key, value in found.items() if value}
 
@@ -101,6 +139,7 @@ def progress(
     job_name: str | None = None,
     revision: str | None = None,
     profile: Mapping[str, Any] | None = None,
+    origin: Mapping[str, str | None] | None = None,
     assets: Mapping[str, Any] | None = None,
     pod: PodFacts | None = None,
 ) -> tuple[Action, ...]:
@@ -119,10 +158,11 @@ def progress(
         status["functionRevision"] = revision
     if profile:
         status["profile"] = profile
-    times: dict[str, Any] = run.status.times.dump() if run.status.times else {"admitted": render(now)}
+    status |= {key: value for key, value in (origin or {}).items() if value}
+    times: dict[str, Any] = {"admitted": render(now), **(run.status.times.dump() if run.status.times else {})}
     if attempt and attempt > 1:
         # Each attempt has its own times; a merge patch removes what is null.
-        times = {key: value if key == "admitted" else None for key, value in times.items()}
+        times = {key: value if key in {"queued", "admitted"} else None for key, value in times.items()}
     status["times"] = {**times, **(times_of(pod) if pod else {})}
     if inputs := _inputs(run, assets, pod):
         status["inputs"] = inputs
@@ -146,7 +186,9 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         marks.append(Mark("Resolved", status=resolved, reason="Resolved" if resolved else reason, message=message))
     if pod and pod.container("main").started:
         marks.append(Mark("Started", status=True, reason="Started"))
-    times = run.status.times.dump() if run.status.times else {}
+    # A Job whose making was never told has admitted the run all the same.
+    admitted = {"admitted": outcome.job.created} if outcome.job else {}
+    times = {**admitted, **(run.status.times.dump() if run.status.times else {})}
     status: dict[str, Any] = {
         "phase": outcome.phase.value,
         "reason": None if succeeded else reason,

@@ -104,6 +104,16 @@ class LookForJob:
 
 
 @dataclass(frozen=True)
+class LookForDeployment:
+    """Reads a Deployment that the store misses: before a run of it is ended it must be sure that it is gone."""
+
+    namespace: str
+    name: str
+    uid: str
+    run: str  # UID
+
+
+@dataclass(frozen=True)
 class LookForEvents:
     """Reads the Events of a Job without a pod, or of a pod without a container: what is wrong stands nowhere else."""
 
@@ -113,7 +123,19 @@ class LookForEvents:
     owner: str
 
 
-Action = Create | CreateAsset | CreateNextAttempt | Apply | EndJob | Delete | PatchStatus | Emit | LookForJob | LookForEvents
+Action = (
+    Create
+    | CreateAsset
+    | CreateNextAttempt
+    | Apply
+    | EndJob
+    | Delete
+    | PatchStatus
+    | Emit
+    | LookForJob
+    | LookForDeployment
+    | LookForEvents
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +154,7 @@ class Learned:
     """What live reads and refused writes have told about an object; kept in memory only, it can be learned again."""
 
     absent_jobs: frozenset[str] = frozenset()
+    absent_deployment: str | None = None  # UID
     refusal: tuple[int, str, float] | None = None  # HTTP status (409: the name is not free yet), message, time (Unix)
     taken: str | None = None  # a name that somebody else's object has
     events: tuple[str, str, str, float] | None = None  # UID looked at, reason ("": none), message, time of the look (Unix)

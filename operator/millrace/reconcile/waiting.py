@@ -8,6 +8,7 @@ from millrace import protocol as p
 from millrace.api.base import seconds
 from millrace.api.jobrun import JobRun, Phase
 from millrace.domain.clock import parse
+from millrace.domain.conditions import find
 from millrace.domain.reasons import Reason
 from millrace.observe.failure import START_FAILURES, obstacle_of
 from millrace.observe.job import JobFacts
@@ -25,6 +26,17 @@ SLACK_SECONDS = 60  # what the containers themselves have before we end a pod th
 HOPELESS = {"InvalidImageName"}  # what waits for nothing
 BLOCKING = {Reason.CONFIG_ERROR, Reason.VOLUME_NOT_MOUNTED}  # what heals when somebody makes an object that is missing
 UNDERWAY = {Reason.STARTING, Reason.RETRYING}  # reasons of a Pending run that nothing holds up
+
+
+def waiting_since(run: JobRun, now: datetime) -> datetime:
+    """Since when the run waits for its start; for a further attempt since the run was last told not to be started."""
+    admitted = find(run.status.conditions, "Admitted")
+    if admitted and admitted.status != "True":  # Unknown: it was suspended until now
+        return parse(admitted.last_transition_time) if admitted.status == "False" else now
+    if run.status.job_name is None:
+        return parse(run.metadata.creation_timestamp)
+    started = find(run.status.conditions, "Started")
+    return parse(started.last_transition_time) if started and started.status == "False" else now
 
 
 def is_lost(pod: PodFacts, now: datetime) -> bool:

@@ -8,27 +8,28 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
+from millrace.domain.names import label_value
 from millrace.domain.settings import Settings
 from millrace.kube.api import Api, ApiError, NotLeader
 from millrace.kube.resources import WATCHED
 from millrace.reconcile.dataasset import reconcile_dataasset
 from millrace.reconcile.datastore import reconcile_datastore
+from millrace.reconcile.deployment import reconcile_deployment
 from millrace.reconcile.function import reconcile_function
-from millrace.reconcile.plan import NOTHING, Learned, PatchStatus, Plan
+from millrace.reconcile.plan import NOTHING, Create, CreateNextAttempt, Learned, PatchStatus, Plan
 from millrace.reconcile.run import reconcile_run
 from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
+from millrace.runtime.lines import Group, deployment_of
 from millrace.runtime.queue import KeyedQueue
-from millrace.runtime.store import Key, Object, Store, asset_of, controller_uid, is_terminal
+from millrace.runtime.store import Key, Object, Store
+from millrace.runtime.wake import SHARED_KINDS, Waker
 
 log = structlog.get_logger()
 
 WORKERS = 16
 TIDY_SECONDS = 60  # until a Function is looked at after a run of it has ended
 AWAY_SECONDS = 0.5  # between two looks at an API server that is away
-OWN_KINDS = {"Function", "DataStore", "DataAsset", "JobRun"}
-SHARED_KINDS = {"Function", "DataStore", "DataAsset"}  # runs wait for them
-UNDERWAY = {"Staging", "Running", "Uploading"}  # phases of runs that wait for none of these
 
 
 class Controller:
@@ -39,7 +40,8 @@ class Controller:
         self.store = Store()
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.working = False
-        self._executor = Executor(api, self.store)
+        self.waker = Waker(self.store, self.queue)
+        self._executor = Executor(api, self.store, self._started)
         self._looking = asyncio.Lock()
 
     # --- What changed -------------------------------------------------------------------------------------------------
@@ -47,7 +49,7 @@ class Controller:
     def seen(self, kind: str, obj: Object) -> None:
         """An object was added or changed."""
         if self.store.put(kind, obj) is not None:
-            self._enqueue(kind, obj)
+            self._changed(kind, obj)
 
     def gone(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """An object was deleted."""
@@ -55,40 +57,11 @@ class Controller:
         found = self.store.remove(kind, namespace, name, uid)
         self._executor.learned.pop(uid, None)
         if found is not None:
-            self._enqueue(kind, found)
+            self._changed(kind, found)
 
-    def _enqueue(self, kind: str, obj: Object) -> None:
-        if not self.working:
-            return
-        meta = obj["metadata"]
-        if kind in OWN_KINDS:
-            self.queue.add(Key(kind, meta["namespace"], meta["name"]))
-        if kind in SHARED_KINDS:
-            self._enqueue_waiting(kind, obj)
-        if owner := controller_uid(obj):
-            self._enqueue_owner(owner)
-
-    def _enqueue_owner(self, uid: str) -> None:
-        key = self.store.by_uid(uid)
-        if key is None:
-            return
-        if key.kind in OWN_KINDS:
-            self.queue.add(key)
-        elif (job := self.store.get(key)) and (owner := controller_uid(job)):
-            self._enqueue_owner(owner)
-
-    def _enqueue_waiting(self, kind: str, obj: Object) -> None:
-        """A Function, a DataStore or a DataAsset changed: what waits for it may go on."""
-        namespace = obj["metadata"]["namespace"]
-        of_asset = kind == "DataAsset"
-        for asset in (
-            self.store.versions(namespace, asset_of(obj)) if of_asset else self.store.within("DataAsset", namespace)
-        ):
-            if not _is_ready(asset):
-                self.queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
-        for run in self.store.unfinished(namespace):
-            if run["status"].get("phase") not in UNDERWAY:
-                self.queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_blocked(run))
+    def _changed(self, kind: str, obj: Object) -> None:
+        if self.working:
+            self.waker.changed(kind, obj)
 
     # --- Start ----------------------------------------------------------------------------------------------------------
 
@@ -103,9 +76,10 @@ class Controller:
 
     async def run(self) -> None:
         """Works for ever: on all that is there, then on what changes. Nothing is left of what was under way before."""
-        self.queue, self._executor = KeyedQueue(), Executor(self.api, self.store)
-        self.working = True
-        self._enqueue_all()
+        self.queue, self._executor = KeyedQueue(), Executor(self.api, self.store, self._started)
+        self.store.lines.forget_starting()
+        self.waker, self.working = Waker(self.store, self.queue), True
+        self.waker.everything()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.queue.run_timers())
@@ -113,22 +87,6 @@ class Controller:
                     group.create_task(self._work())
         finally:
             self.working = False
-
-    def _enqueue_all(self) -> None:
-        """What may go on comes before what is blocked, and that before what is over; without Jobs that needs nothing."""
-        for kind in SHARED_KINDS:
-            for key in self.store.keys(kind):
-                self.queue.add(key)
-        over = []
-        for key in self.store.keys("JobRun"):
-            run = self.store.get(key)
-            assert run
-            if not is_terminal(run):
-                self.queue.add(key, later=_is_blocked(run))
-            elif any(self.store.owned(run["metadata"]["uid"], "Job")):
-                over.append(key)
-        for key in over:
-            self.queue.add(key, later=True)
 
     # --- One pass -------------------------------------------------------------------------------------------------------
 
@@ -182,22 +140,57 @@ class Controller:
     async def _reconcile(self, key: Key) -> None:
         for _ in range(3):  # a live read or a refusal asks for another decision
             plan = self._decide(key)
+            group = self._mark_starting(key, plan)
             if not await self._executor.execute(plan):
                 break
-        written = key.kind in SHARED_KINDS and any(isinstance(action, PatchStatus) for action in plan.actions)
+        if group and plan.actions:
+            self.store.lines.set_starting(group, label_value(key.name), starting=False)  # what was made is in the store
+            self.waker.move_up(group)
+        # Of a Deployment nothing that runs wait for is in its status.
+        written = key.kind in SHARED_KINDS - {"Deployment"} and any(
+            isinstance(action, PatchStatus) for action in plan.actions
+        )
         if written and (found := self.store.get(key)):
             # The answer to our write is in the store already, so its watch event will say nothing new.
-            self._enqueue_waiting(key.kind, found)
+            self.waker.waiting_for(key.kind, found)
         if _count_finished(plan):
             self._may_tidy(key)
         if plan.again is not None:
             self.queue.add_after(key, plan.again)
 
+    def _started(self, key: Key) -> None:
+        """A Job was made, so the next in the queue may follow."""
+        run = self.store.get(key) if key.kind == "JobRun" else None
+        if run and (group := deployment_of(run)):
+            self.waker.move_up(group)
+
+    def _mark_starting(self, key: Key, plan: Plan) -> Group | None:
+        """Takes a slot before the Job is made, and gives back one that was taken for a Job that will not be.
+
+        Where a POST has no answer its slot stays taken until another pass knows.
+        """
+        run = self.store.get(key) if key.kind == "JobRun" else None
+        group = deployment_of(run) if run else None
+        if group:
+            starts = any(
+                isinstance(action, CreateNextAttempt) or (isinstance(action, Create) and action.manifest["kind"] == "Job")
+                for action in plan.actions
+            )
+            self.store.lines.set_starting(group, label_value(key.name), starting=starts)
+        return group
+
     def _may_tidy(self, key: Key) -> None:
         """A run is over: its Function may have a revision that nobody needs any more. There is no hurry."""
         run = self.store.get(key)
-        if run is not None:
-            self.queue.add_after(Key("Function", key.namespace, run["spec"]["functionRef"]["name"]), TIDY_SECONDS)
+        if run is None:
+            return
+        named = run["spec"].get("functionRef")
+        if of := run["spec"].get("deploymentRef"):
+            deployment = self.store.get(Key("Deployment", key.namespace, of["name"]))
+            named = deployment["spec"]["functionRef"] if deployment else None
+            self.queue.add_after(Key("Deployment", key.namespace, of["name"]), TIDY_SECONDS)
+        if named:
+            self.queue.add_after(Key("Function", key.namespace, named["name"]), TIDY_SECONDS)
 
     def _decide(self, key: Key) -> Plan:
         now = datetime.now(UTC)
@@ -210,21 +203,15 @@ class Controller:
             case "Function":
                 function = snapshots.function_snapshot(self.store, key, self.settings, now)
                 return reconcile_function(function) if function else NOTHING
+            case "Deployment":
+                deployment = snapshots.deployment_snapshot(self.store, key, self.settings, now)
+                return reconcile_deployment(deployment) if deployment else NOTHING
             case "DataAsset":
                 asset = snapshots.dataasset_snapshot(self.store, key, now)
                 return reconcile_dataasset(asset) if asset else NOTHING
             case _:
                 datastore = snapshots.datastore_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_datastore(datastore) if datastore else NOTHING
-
-
-def _is_blocked(run: Object) -> bool:
-    return bool(run["status"].get("phase") == "Blocked")
-
-
-def _is_ready(obj: Object) -> bool:
-    conditions = obj["status"].get("conditions") or []
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _count_finished(plan: Plan) -> bool:

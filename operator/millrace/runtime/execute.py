@@ -15,7 +15,7 @@ from millrace.domain.clock import parse
 from millrace.domain.labels import ENDED
 from millrace.domain.reasons import Reason
 from millrace.kube.api import Api, ApiError
-from millrace.kube.resources import BY_KIND, EVENT, JOB
+from millrace.kube.resources import BY_KIND, DEPLOYMENT, EVENT, JOB
 from millrace.reconcile.plan import (
     Action,
     Apply,
@@ -26,13 +26,14 @@ from millrace.reconcile.plan import (
     Emit,
     EndJob,
     Learned,
+    LookForDeployment,
     LookForEvents,
     LookForJob,
     PatchStatus,
     Plan,
 )
 from millrace.runtime.metrics import API_WRITES
-from millrace.runtime.store import Store, controller_uid
+from millrace.runtime.store import Key, Store, controller_uid
 
 log = structlog.get_logger()
 
@@ -56,10 +57,10 @@ class Stale(Exception):
 
 
 class Executor:
-    """Executes plans. `learned` holds, by UID, what live reads and refusals have told."""
+    """Executes plans. `learned` holds, by UID, what live reads and refusals have told; `started` hears of new Jobs."""
 
-    def __init__(self, api: Api, store: Store) -> None:
-        self._api, self._store = api, store
+    def __init__(self, api: Api, store: Store, started: Callable[[Key], None] = lambda _: None) -> None:
+        self._api, self._store, self._started = api, store, started
         self.learned: dict[str, Learned] = {}
 
     async def execute(self, plan: Plan) -> bool:
@@ -93,6 +94,8 @@ class Executor:
                 return True
             raise
         self._store.put(kind, made)
+        if kind == "Job":
+            self._started(Key(owner["kind"], meta["namespace"], owner["name"]))
         return False
 
     async def _adopt(self, kind: str, meta: dict[str, Any], owner: dict[str, Any], tell: str) -> bool:
@@ -219,6 +222,14 @@ class Executor:
             self._learn(action.owner, absent_jobs=known | {action.name})
         return True
 
+    async def _look_for_deployment(self, action: LookForDeployment) -> bool:
+        found = await self._api.get(DEPLOYMENT, action.namespace, action.name)
+        if found is not None and found["metadata"]["uid"] == action.uid:
+            self._store.put("Deployment", found)
+        else:
+            self._learn(action.run, absent_deployment=action.uid)
+        return True
+
     async def _look_for_events(self, action: LookForEvents) -> bool:
         selector = f"involvedObject.uid={action.uid},type=Warning"
         found = [
@@ -247,6 +258,7 @@ class Executor:
         PatchStatus: _patch_status,
         Emit: _emit,
         LookForJob: _look_for_job,
+        LookForDeployment: _look_for_deployment,
         LookForEvents: _look_for_events,
     }
 

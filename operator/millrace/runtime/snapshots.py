@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar
@@ -11,20 +12,27 @@ from pydantic import ValidationError
 
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
+from millrace.api.deployment import Deployment
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.build.pod import AUTHORITIES
+from millrace.build.revision import function_at
 from millrace.domain.assets import named_assets
 from millrace.domain.labels import BUNDLE, COMPONENT, JOBRUN
-from millrace.domain.names import label_value, probe_name
+from millrace.domain.names import label_value, probe_name, revision_name
+from millrace.domain.obstacle import Obstacle
+from millrace.domain.reasons import Reason
 from millrace.domain.settings import Settings
+from millrace.domain.template import deployment_revision, merge, shape
 from millrace.observe.job import JobFacts, read_job
 from millrace.observe.pod import PodFacts, read_pod
 from millrace.reconcile.dataasset import DataAssetSnapshot
 from millrace.reconcile.datastore import DataStoreSnapshot
+from millrace.reconcile.deployment import DeploymentSnapshot, Queued
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
-from millrace.reconcile.run import RunSnapshot
+from millrace.reconcile.snapshot import RunSnapshot
+from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.store import Key, Object, Store, controller_uid
 
 Found = TypeVar("Found", DataAsset, DataStore)
@@ -58,6 +66,53 @@ def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[Pod
     return tuple(read_pod(pod) for pod in mine if controller_uid(pod) not in known)
 
 
+def _made(store: Store, key: Key, found: Object) -> tuple[Deployment | None, JobRun, Obstacle | None]:
+    """The run's Deployment; the run with its template's defaults as they were when it was queued; why that cannot be."""
+    named, status = found["spec"].get("deploymentRef"), found["status"]
+    obj = store.get(Key("Deployment", key.namespace, named["name"])) if named else None
+    if obj and status.get("deploymentId") not in {None, obj["metadata"]["uid"]}:
+        obj = None  # the run's own is gone, and another one has its name
+    deployment = Deployment.model_validate(obj) if obj else None
+    if deployment is None:
+        return None, JobRun.model_validate(found), None
+    content = shape(deployment.spec)
+    recorded = status.get("deploymentRevision")
+    if recorded not in {None, deployment_revision(deployment.metadata.name, deployment.spec)}:
+        kept = store.get(Key("ConfigMap", key.namespace, recorded))
+        if kept is None:
+            return deployment, JobRun.model_validate(found), _no_revision(recorded)
+        content = json.loads(kept["data"]["spec.json"])
+    spec = merge(content.get("template", {}), found["spec"]) | {"functionRef": content["functionRef"]}
+    try:
+        return deployment, JobRun.model_validate({**found, "spec": spec}), None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        name = deployment.metadata.name
+        why = f"spec.{field}: {first['msg']}; the run's and the template's of Deployment {name} do not go together"
+        return deployment, JobRun.model_validate(found), Obstacle(Reason.TEMPLATE_REJECTED, why, heals=False)
+
+
+def _no_revision(name: str) -> Obstacle:
+    return Obstacle(Reason.REVISION_NOT_FOUND, f"ConfigMap {name}, which holds what the run is made of, is not there")
+
+
+def _function(store: Store, run: JobRun) -> tuple[Function | None, Obstacle | None]:
+    """The run's Function, in the state in which the run was queued."""
+    namespace = run.metadata.namespace
+    found = store.get(Key("Function", namespace, run.spec.function))
+    if found is None:
+        return None, None
+    function = Function.model_validate(found)
+    recorded = run.status.function_revision
+    if recorded in {None, revision_name(function.metadata.name, function.spec.dump())}:
+        return function, None
+    kept = store.get(Key("ConfigMap", namespace, str(recorded)))
+    if kept is None:
+        return function, None if run.status.job_name else _no_revision(str(recorded))
+    return function_at(function, kept["data"]), None
+
+
 def run_snapshot(
     store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
 ) -> RunSnapshot | None:
@@ -65,15 +120,19 @@ def run_snapshot(
     found = store.get(key)
     if found is None:
         return None
-    run = JobRun.model_validate(found)
-    function = store.get(Key("Function", key.namespace, run.spec.function_ref.name))
+    deployment, run, unmade = _made(store, key, found)
+    function, absent = _function(store, run)
+    group = deployment_of(found)
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
     bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
     assets = named_assets(run)
     return RunSnapshot(
         run=run,
-        function=Function.model_validate(function) if function else None,
+        function=function,
+        deployment=deployment,
+        line=store.lines.line(group, label_value(key.name), place_of(found)) if group and deployment else None,
+        unmade=unmade or absent,
         stores=_stores(store, key.namespace),
         assets=tuple(found for name in assets for found in _valid(DataAsset, store.versions(key.namespace, name))),
         asset_objects=frozenset(found["metadata"]["name"] for found in store.within("DataAsset", key.namespace))
@@ -102,13 +161,38 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
         for config_map in store.owned(function.metadata.uid, "ConfigMap")
         if config_map["metadata"]["labels"].get(COMPONENT) == "revision"
     }
-    in_use = {
-        run["status"].get("functionRevision", "")
-        for run in store.unfinished(key.namespace)
-        if run["spec"]["functionRef"]["name"] == key.name
-    }
+    in_use = {run["status"].get("functionRevision", "") for run in store.unfinished(key.namespace)}
     in_use |= {job.revision or "" for job in map(read_job, store.within("Job", key.namespace)) if not job.over}
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
+
+
+def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetime) -> DeploymentSnapshot | None:
+    """Snapshot of a Deployment; None where it is gone."""
+    found = store.get(key)
+    if found is None:
+        return None
+    deployment = Deployment.model_validate(found)
+    group = (key.namespace, label_value(key.name))
+    function = store.get(Key("Function", key.namespace, deployment.spec.function_ref.name))
+    queued = []
+    for name in store.lines.queue(group):
+        run = store.get(Key("JobRun", key.namespace, name))
+        if run and run["status"].get("phase") == "Queued":
+            told = run["status"].get("queuePosition")
+            queued.append(Queued(name, run["metadata"]["resourceVersion"], told or 0))
+    return DeploymentSnapshot(
+        deployment=deployment,
+        function=Function.model_validate(function) if function else None,
+        revisions={
+            config_map["metadata"]["name"]: config_map["metadata"]["uid"]
+            for config_map in store.owned(deployment.metadata.uid, "ConfigMap")
+        },
+        in_use=frozenset(run["status"].get("deploymentRevision", "") for run in store.unfinished_of(group)),
+        running=len(store.lines.busy(group)),
+        queued=tuple(queued),
+        settings=settings,
+        now=now,
+    )
 
 
 def dataasset_snapshot(store: Store, key: Key, now: datetime) -> DataAssetSnapshot | None:

@@ -11,6 +11,9 @@ from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 from millrace.api.base import GROUP
+from millrace.domain.labels import COMPONENT, DEPLOYMENT, JOBRUN
+from millrace.domain.names import label_value
+from millrace.runtime.lines import Group, Lines, asks, deployment_of, place_of
 
 Object = dict[str, Any]
 
@@ -70,7 +73,7 @@ def _trim_finished(run: Object) -> Object:
     """Nothing of it is decided any more but when its Jobs go."""
     return {
         "metadata": _pick(run["metadata"], METADATA),
-        "spec": _pick(run["spec"], ("functionRef",)),
+        "spec": _pick(run["spec"], ("functionRef", "deploymentRef")),
         "status": _pick(run["status"], ("observedGeneration", "phase", "times")),
     }
 
@@ -85,7 +88,8 @@ def trim(kind: str, obj: Object) -> Object:
         case "ConfigMap":
             meta = _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))
             meta["annotations"] = _our_annotations(obj["metadata"])
-            return {"metadata": meta}
+            of_revision = (meta.get("labels") or {}).get(COMPONENT) == "revision"
+            return {"metadata": meta, **(_pick(obj, ("data",)) if of_revision else {})}
         case _:
             kept = {"metadata": _metadata(obj), "spec": obj.get("spec") or {}, "status": obj.get("status") or {}}
             return _trim_finished(kept) if kind == "JobRun" and is_terminal(kept) else kept
@@ -102,15 +106,37 @@ def asset_of(obj: Object) -> str:
     return str(obj["spec"].get("asset") or obj["metadata"]["name"])
 
 
-def _group(key: Key, obj: Object) -> tuple[str, ...] | None:
+def _is_closed(job: Object) -> bool:
+    """Whether the Job controller has closed the Job: its pods are over."""
+    conditions = job["status"].get("conditions") or []
+    return any(found["type"] in {"Complete", "Failed"} and found["status"] == "True" for found in conditions)
+
+
+def slot_of(kind: str, obj: Object) -> tuple[Group, str] | None:
+    """The Deployment and the run that a JobRun, or a Job or pod of one, is of, if it is a Deployment's."""
+    meta = obj["metadata"]
+    labels = meta.get("labels") or {}
+    if kind == "JobRun":
+        group = deployment_of(obj)
+        return (group, label_value(meta["name"])) if group else None
+    if kind not in {"Job", "Pod"} or DEPLOYMENT not in labels:
+        return None
+    return (meta["namespace"], labels[DEPLOYMENT]), labels.get(JOBRUN, "")
+
+
+def _groups_of(key: Key, obj: Object) -> Iterator[tuple[str, ...]]:
     """What an object is looked up by besides its key, owner and kind, where there may be thousands of its kind."""
     match key.kind:
         case "DataAsset":
-            return key.kind, key.namespace, asset_of(obj)
+            yield key.kind, key.namespace, asset_of(obj)
         case "JobRun" if not is_terminal(obj):
-            return key.kind, key.namespace
-        case _:
-            return None
+            yield key.kind, key.namespace
+            if group := deployment_of(obj):
+                yield key.kind, *group
+        case "Job" | "Pod" if slot := slot_of(key.kind, obj):
+            over = _is_closed(obj) if key.kind == "Job" else obj["status"].get("phase") in {"Succeeded", "Failed"}
+            if not over:
+                yield "Slot", key.namespace, slot[1]
 
 
 def _discard(index: dict[Any, set[Key]], group: Hashable, key: Key) -> None:
@@ -128,6 +154,7 @@ class Store:
         self._uids: dict[str, Key] = {}
         self._spaces: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
         self._groups: defaultdict[tuple[str, ...], set[Key]] = defaultdict(set)
+        self.lines = Lines()
         self._gone: dict[str, None] = {}  # UIDs of the last that were deleted, oldest first
 
     def __len__(self) -> int:
@@ -157,6 +184,10 @@ class Store:
         """The JobRuns of a namespace that are not over."""
         return (self._objects[key] for key in self._groups.get(("JobRun", namespace), ()))
 
+    def unfinished_of(self, group: Group) -> Iterator[Object]:
+        """The JobRuns of a Deployment that are not over."""
+        return (self._objects[key] for key in self._groups.get(("JobRun", *group), ()))
+
     def keys(self, kind: str) -> list[Key]:
         """All keys of a kind."""
         return [key for key in self._objects if key.kind == kind]
@@ -182,10 +213,11 @@ class Store:
         self._objects[key] = kept
         self._uids[meta["uid"]] = key
         self._spaces[kind, key.namespace].add(key)
-        if group := _group(key, kept):
+        for group in _groups_of(key, kept):
             self._groups[group].add(key)
         if owner := controller_uid(kept):
             self._owned[owner].add(key)
+        self._line_up(key, kept, there=True)
         return key
 
     def remove(self, kind: str, namespace: str, name: str, uid: str) -> Object | None:
@@ -207,7 +239,26 @@ class Store:
         found = self._objects.pop(key)
         self._uids.pop(found["metadata"]["uid"], None)
         self._spaces[key.kind, key.namespace].discard(key)
-        if group := _group(key, found):
+        for group in _groups_of(key, found):
             _discard(self._groups, group, key)
         if owner := controller_uid(found):
             _discard(self._owned, owner, key)
+        self._line_up(key, found, there=False)
+
+    def _line_up(self, key: Key, obj: Object, *, there: bool) -> None:
+        """Tells the queues of what has come or gone."""
+        slot = slot_of(key.kind, obj)
+        if slot and key.kind == "JobRun":
+            self.lines.names[slot[0]] = obj["spec"]["deploymentRef"]["name"]
+            self.lines.set_place(*slot, place_of(obj) if there and asks(obj) else None)
+        if slot:
+            self._count(*slot)
+
+    def _count(self, group: Group, run: str) -> None:
+        """A run holds a slot while a pod of it, or a Job that has no pod yet, is not over; one that is over has none."""
+        found = self._objects.get(Key("JobRun", group[0], run))
+        open_ = self._groups.get(("Slot", group[0], run), ())
+        holds = not (found and is_terminal(found)) and any(
+            key.kind == "Pod" or not any(self.owned(self._objects[key]["metadata"]["uid"], "Pod")) for key in open_
+        )
+        self.lines.set_holder(group, run, holds=holds)

@@ -20,6 +20,11 @@ def run(name: str = "r", **spec: Any) -> Object:
     return _changed(cluster.job_run(name, "f"), spec)
 
 
+def deployment(name: str = "d", **spec: Any) -> Object:
+    """A Deployment; None takes a field away."""
+    return _changed(cluster.deployment(name, "f"), spec)
+
+
 def store(name: str = "s", **s3: Any) -> Object:
     """A DataStore with those fields of s3."""
     obj = {"apiVersion": cluster.API_VERSION, "kind": "DataStore", "metadata": {"name": name}}

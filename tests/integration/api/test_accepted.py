@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integration.api.objects import azure, function, gcs, resource, run, store, store_spec
+from integration.api.objects import azure, deployment, function, gcs, resource, run, store, store_spec
 from millrace.api.crd import KINDS
 from support.apiserver import ApiServer, Object
 
@@ -74,6 +74,19 @@ ACCEPTED: dict[str, Object] = {
         tolerations=[{"operator": "Exists"}],
         podSecurityContext={"fsGroup": 1, "supplementalGroupsPolicy": "Strict"},
     ),
+    "run of a Deployment": run("deployed", functionRef=None, deploymentRef={"name": "d"}, priority=-7, suspend=True),
+    "smallest Deployment": deployment("least"),
+    "Deployment with everything": deployment(
+        "most",
+        description="x",
+        deploymentMode="elastic",
+        action="job",
+        executionRule="manual",
+        concurrency=7,
+        queue={"whenFull": "SkipNew", "maxLength": 3},
+        template={"parameters": PARAMETERS, "affinity": AFFINITY, "timeouts": {"running": "1h"}, "logs": "None"},
+    ),
+    "Deployment with the longest name": deployment(LONGEST_NAME),
     "source of 128 KiB": function("large", source={"inline": "#" * (128 * 1024)}),
     "script": function("script", handler=None, script="main.py", requirements=["pandas==2.3.3", "x @ https://h/x.whl"]),
     "handler of a module": function("handler", handler="pkg.mod:predict", pythonVersion="3.11"),

@@ -13,13 +13,14 @@ import pytest
 import yaml
 from lib.cluster import tools
 
-from integration.api.objects import run, store, store_spec
+from integration.api.objects import deployment, run, store, store_spec
 from support.apiserver import ROOT, ApiServer, Client, Object, Refused
 from support.waiting import wait_for
 
 NAMESPACE = "api"
 MILLRACE = {"apiGroups": ["millrace.dev"], "resources": ["jobruns"], "verbs": ["*"]}
 STORES = {"apiGroups": ["millrace.dev"], "resources": ["datastores"], "verbs": ["create", "update", "patch"]}
+DEPLOYMENTS = {**STORES, "resources": ["deployments"], "verbs": ["get", "create", "update", "patch"]}
 GET_STORES = {"apiGroups": ["millrace.dev"], "resources": ["datastores"], "verbs": ["get"]}
 
 
@@ -103,6 +104,7 @@ def users(api: ApiServer) -> Iterator[Users]:
 
 
 PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/jobruns"
+DEPLOYMENT_PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/deployments"
 STORE_PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/datastores"
 
 
@@ -200,6 +202,36 @@ def test_a_run_may_name_what_its_author_may_use(users: Users, what: str) -> None
         assert (refused.value.status, message in refused.value.message) == (403, True), refused.value.message
         assert f"system:serviceaccount:{NAMESPACE}:user-{users.made} may not" in refused.value.message
     with users.client(MILLRACE, needed) as client:
+        client.request("POST", PATH, obj, dryRun="All")
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_a_template_may_name_what_its_author_may_use(users: Users, what: str) -> None:
+    spec, needed, not_enough, message = NAMED[what]
+    obj = deployment("named", template=spec)
+    with users.client(DEPLOYMENTS, not_enough) as client, pytest.raises(Refused) as refused:
+        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+    assert (refused.value.status, message in refused.value.message) == (403, True), refused.value.message
+    with users.client(DEPLOYMENTS, needed) as client:
+        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+
+
+def test_a_template_that_is_changed_is_looked_at_again(users: Users) -> None:
+    users.api.admin.create("deployments", deployment("edited"))
+    with users.client(DEPLOYMENTS) as client:
+        client.merge("deployments", NAMESPACE, "edited", {"spec": {"concurrency": 3}})
+        with pytest.raises(Refused) as refused:
+            client.merge("deployments", NAMESPACE, "edited", {"spec": {"template": {"serviceAccountName": "k"}}})
+    assert "may not use the ServiceAccount that the pod has: k" in refused.value.message
+
+
+def test_a_run_may_be_one_of_a_deployment_that_its_author_may_get(users: Users) -> None:
+    obj = run("of-a-deployment", functionRef=None, deploymentRef={"name": "k"})
+    get = {**GET_STORES, "resources": ["deployments"]}
+    with users.client(MILLRACE, {**get, "resourceNames": ["other"]}) as client, pytest.raises(Refused) as refused:
+        client.request("POST", PATH, obj, dryRun="All")
+    assert "may not get the Deployment that spec.deploymentRef names: k" in refused.value.message
+    with users.client(MILLRACE, {**get, "resourceNames": ["k"]}) as client:
         client.request("POST", PATH, obj, dryRun="All")
 
 

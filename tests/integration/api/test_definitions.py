@@ -9,7 +9,7 @@ import pytest
 
 from support.apiserver import ROOT, ApiServer, Object
 
-KINDS = ("dataassets", "datastores", "functions", "jobruns")
+KINDS = ("dataassets", "datastores", "deployments", "functions", "jobruns")
 LIMIT = 200 * 1024  # client-side apply keeps the whole object in an annotation, which may have 256 KiB
 
 
@@ -47,7 +47,7 @@ def test_client_side_apply_takes_it(api: ApiServer, plural: str) -> None:
 def test_names(api: ApiServer) -> None:
     text = api.kubectl("api-resources", "--api-group=millrace.dev", "--no-headers", "-o", "wide").stdout
     rows = {line.split()[0]: line.split() for line in text.splitlines()}
-    short = {"dataassets": "dasset", "datastores": "dstore", "functions": "fn", "jobruns": "jr"}
+    short = {"dataassets": "dasset", "datastores": "dstore", "deployments": "mdep", "functions": "fn", "jobruns": "jr"}
     assert {plural: row[1] for plural, row in rows.items()} == short
     assert all(row[2:4] == ["millrace.dev/v1alpha1", "true"] for row in rows.values())
     assert all(row[-1] == "millrace" for row in rows.values()), "category"

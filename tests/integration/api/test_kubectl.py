@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from integration.api.objects import azure, function, gcs, resource, run, store
+from integration.api.objects import azure, deployment, function, gcs, resource, run, store
 from support.apiserver import ApiServer, Object
 
 
@@ -105,13 +105,29 @@ def ready(status: str, reason: str) -> Object:
 def test_columns_of_a_run(api: ApiServer) -> None:
     api.admin.create("jobruns", run("columns"))
     row = table(api, "jr", "columns")
-    assert list(row) == ["NAME", "FUNCTION", "PHASE", "REASON", "DURATION", "AGE"]
+    assert list(row) == ["NAME", "FUNCTION", "DEPLOYMENT", "PHASE", "QUEUE", "REASON", "DURATION", "AGE"]
     assert (row["NAME"], row["FUNCTION"], row["PHASE"]) == ("columns", "f", "")
     status = {"phase": "Failed", "reason": "OOMKilled", "duration": "1m12s"}
     api.admin.merge("jobruns/status", "api", "columns", {"status": status})
     row = table(api, "jr", "columns")
     assert (row["PHASE"], row["REASON"], row["DURATION"]) == ("Failed", "OOMKilled", "1m12s")
     assert row["AGE"]
+
+
+def test_columns_of_a_run_that_is_queued(api: ApiServer) -> None:
+    api.admin.create("jobruns", run("queued", functionRef=None, deploymentRef={"name": "d"}))
+    api.admin.merge("jobruns/status", "api", "queued", {"status": {"phase": "Queued", "queuePosition": 3}})
+    row = table(api, "jr", "queued")
+    assert (row["DEPLOYMENT"], row["PHASE"], row["QUEUE"]) == ("d", "Queued", "3")
+
+
+def test_columns_of_a_deployment(api: ApiServer) -> None:
+    api.admin.create("deployments", deployment("columns", executionRule="manual"))
+    status = {"conditions": [ready("True", "Valid")], "running": 2, "queued": 0}
+    api.admin.merge("deployments/status", "api", "columns", {"status": status})
+    row = table(api, "mdep", "columns")
+    assert list(row) == ["NAME", "FUNCTION", "RULE", "READY", "REASON", "RUNNING", "QUEUED", "AGE"]
+    assert list(row.values())[:7] == ["columns", "f", "manual", "True", "Valid", "2", "0"]
 
 
 def test_columns_of_a_function(api: ApiServer) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from integration.api.objects import azure, function, gcs, resource, run, store, store_spec
+from integration.api.objects import azure, deployment, function, gcs, resource, run, store, store_spec
+from millrace.api.jobrun import MUTABLE
 from support.apiserver import ApiServer, Object, Refused
 
 PATH = {"name": "s", "path": "in"}
@@ -37,6 +38,29 @@ BODY = "should match '"  # a pattern
 TYPE = "must be of type "
 
 REFUSED: dict[str, tuple[Object, str, str]] = {
+    # of a Deployment
+    "a Deployment without a Function": (deployment(functionRef=None), "spec.functionRef", "Required value"),
+    "a Deployment that serves": (deployment(action="serve"), "spec.action", 'supported values: "job"'),
+    "another mode": (deployment(deploymentMode="x"), "spec.deploymentMode", 'supported values: "elastic"'),
+    "another rule": (deployment(executionRule="x"), "spec.executionRule", "supported values: "),
+    "no slot": (deployment(concurrency=0), "spec.concurrency", "greater than or equal to 1"),
+    "nothing waits and the oldest goes": (
+        deployment(queue={"whenFull": "CancelOldest", "maxLength": 0}),
+        "spec.queue.maxLength",
+        "maxLength must be 1 or more with whenFull CancelOldest",
+    ),
+    "a template with a reserved variable": (
+        deployment(template={"environmentVariables": {"MILLRACE_X": "1"}}),
+        "spec.template.environmentVariables",
+        RESERVED + "MILLRACE_X",
+    ),
+    "a template with half an input": (
+        deployment(template={"inputs": [{"name": "i"}]}),
+        "spec.template.inputs[0]",
+        ONE_SOURCE,
+    ),
+    "a run of both": (run(deploymentRef={"name": "d"}), "spec", "exactly one of deploymentRef, functionRef must be set"),
+    "a run of nothing": (run(functionRef=None), "spec", "exactly one of deploymentRef, functionRef must be set"),
     # exactly one of
     "handler and script": (function(script="main.py"), "spec", "exactly one of handler, script must be set"),
     "neither handler nor script": (function(handler=None), "spec", "exactly one of handler, script must be set"),
@@ -69,7 +93,6 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     # missing
     "no source": (function(source=None), "spec.source", "Required value"),
     "empty source": (function(source={}), "spec.source.inline", "Required value"),
-    "no function": (run(functionRef=None), "spec.functionRef", "Required value"),
     "no bucket": (store(bucket=None), "spec.s3.bucket", "Required value"),
     "no bucket of Google's": (store_spec(s3=None, gcs={}), "spec.gcs.bucket", "Required value"),
     "no container": (store_spec(s3=None, azureBlob={"account": "lakes"}), "spec.azureBlob.container", "Required value"),
@@ -194,8 +217,9 @@ def test_says_where_and_what(api: ApiServer, obj: Object, path: str, text: str) 
 
 
 # What of a pod and of its containers a run and a Function may set. All else that Kubernetes has, in later versions too, they may not.
+# (A run's `priority` is its own, in the queue of its Deployment; a pod's comes from its class.)
 OFFERED = {
-    "JobRun": "affinity env imagePullSecrets nodeSelector priorityClassName resources runtimeClassName serviceAccountName "
+    "JobRun": "affinity env imagePullSecrets nodeSelector priority priorityClassName resources runtimeClassName serviceAccountName "
     "tolerations volumeMounts volumes",
     "Function": "image",
 }
@@ -222,6 +246,7 @@ def test_every_field_of_a_pod_that_is_not_offered_is_refused_by_its_name(api: Ap
 
 CHANGES: dict[str, tuple[Object, str]] = {
     "functionRef": ({"functionRef": {"name": "g"}}, "functionRef"),
+    "deploymentRef": ({"functionRef": None, "deploymentRef": {"name": "g"}}, "deploymentRef"),
     "description": ({"description": "b"}, "description"),
     "parameters": ({"parameters": {"deep": {"list": [1, 2]}}}, "parameters"),
     "inputs": ({"inputs": [{"name": "i", "dataStore": {"name": "s", "path": "b"}}]}, "inputs"),
@@ -289,7 +314,7 @@ def bare_run(api: ApiServer) -> Object:
 def test_every_field_of_a_run_is_in_the_table(api: ApiServer) -> None:
     definition = api.admin.get("customresourcedefinitions", None, "jobruns.millrace.dev")
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    assert set(schema["properties"]["spec"]["properties"]) == {*CHANGES, "cancel"}
+    assert set(schema["properties"]["spec"]["properties"]) == {*CHANGES, *MUTABLE}
 
 
 @pytest.mark.parametrize(("patch", "field"), CHANGES.values(), ids=CHANGES.keys())
@@ -321,6 +346,16 @@ def test_two_changed_fields_are_both_named(api: ApiServer, full_run: Object) -> 
         api.admin.merge("jobruns", "api", "full", {"spec": {"retries": 5, "logs": "None"}})
     assert "retries is immutable" in refused.value.message
     assert "logs is immutable" in refused.value.message
+
+
+def test_priority_and_suspend_can_be_changed_as_often_as_one_likes(api: ApiServer) -> None:
+    api.admin.create("jobruns", run("waits", suspend=True), strict=True)
+    for change in (
+        {"priority": 5, "suspend": False},
+        {"priority": -5, "suspend": True},
+        {"priority": None, "suspend": None},
+    ):
+        api.admin.merge("jobruns", "api", "waits", {"spec": change})
 
 
 def test_cancel_can_be_set_and_not_taken_back(api: ApiServer) -> None:

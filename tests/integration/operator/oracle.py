@@ -27,6 +27,7 @@ WRITES = {
     ("patch", "configmaps"),
     ("patch", "dataassets/status"),
     ("patch", "datastores/status"),
+    ("patch", "deployments/status"),
     ("patch", "functions/status"),
     ("patch", "jobruns/status"),
     ("patch", "jobs"),

@@ -200,6 +200,14 @@ class Rig:
         """Makes a Function."""
         self.api.create("functions", self.placed(cluster.function(name, "def main(): pass", **spec)))
 
+    def deployment(self, name: str = "d", **spec: Any) -> None:
+        """Makes a Deployment of the Function f."""
+        self.api.create("deployments", self.placed(cluster.deployment(name, "f", **spec)))
+
+    def run_by(self, deployment: str, name: str, **spec: Any) -> Object:
+        """Makes a JobRun of a Deployment."""
+        return self.api.create("jobruns", self.placed(cluster.deployment_run(name, deployment, **spec)))
+
     def run(self, name: str, **spec: Any) -> Object:
         """Makes a JobRun of the Function f."""
         return self.run_of("f", name, **spec)

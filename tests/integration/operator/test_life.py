@@ -98,7 +98,16 @@ def test_a_namespace_without_its_role_is_left_out(api_server: ApiServer) -> None
         rig.job("one")
         left_out = [event for event in rig.events if event["event"] == "namespace left out: no right to watch"]
         assert [event["namespace"] for event in left_out] == [other]
-        assert left_out[0]["resources"] == ["configmaps", "pods", "jobs", "datastores", "dataassets", "functions", "jobruns"]
+        assert left_out[0]["resources"] == [
+            "configmaps",
+            "pods",
+            "jobs",
+            "datastores",
+            "dataassets",
+            "functions",
+            "deployments",
+            "jobruns",
+        ]
         assert not [found for found in rig.proxy.log if found.namespace == other]
 
 

@@ -35,10 +35,11 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         for resource in ("configmaps", "jobs"):
             rig.proxy.rule(proxy.drop_response(), "POST", rf"/{resource}\?")
         # A status that has changed meanwhile is read again.
-        for resource in ("dataassets", "datastores", "functions", "jobruns"):
+        for resource in ("dataassets", "datastores", "deployments", "functions", "jobruns"):
             rig.proxy.rule(proxy.answer(409, "Conflict"), "PATCH", rf"/{resource}/.*/status")
         rig.function(requirements=["x"])
         rig.api.create("datastores", rig.placed(data_store("store", "bucket")))
+        rig.deployment()
         rig.run("one")
         Pod(rig, "one").scheduled().running("stage").write().ended("stage").running().write()
         rig.phase("one", "Running")  # by a sweep

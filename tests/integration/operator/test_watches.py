@@ -68,7 +68,7 @@ def test_an_api_server_that_has_only_5xx_for_more_than_a_minute_does_not_end_the
         pod = Pod(rig, "works").scheduled().running().write()
         rig.phase("works", "Running")
         unavailable = rig.proxy.rule(proxy.answer(503, "ServiceUnavailable"), times=None)
-        for resource in ("configmaps", "pods", "jobs", "datastores", "dataassets", "functions", "jobruns"):
+        for resource in ("configmaps", "pods", "jobs", "datastores", "dataassets", "functions", "deployments", "jobruns"):
             for watch in rig.proxy.watches(resource):
                 watch.cut()
         began = time.monotonic()

@@ -17,7 +17,8 @@ from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, ru
 from millrace.build.plan import quantity
 from millrace.build.pod import AZURE_IDENTITY, AZURE_WITHOUT, compact, escaped
 from millrace.domain.labels import CHARGED
-from millrace.domain.resolve import Resolved, resolve
+from millrace.domain.resolve import resolve
+from millrace.domain.resolved import Resolved
 
 Object = dict[str, Any]
 KEYS = {"credentials": {"secretRef": {"name": "lake-keys"}}}

@@ -13,7 +13,7 @@ REPO = Path(__file__).resolve().parents[3]
 CHART = REPO / "helm" / "millrace"
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
-KINDS = ("dataasset", "datastore", "function", "jobrun")
+KINDS = ("dataasset", "datastore", "deployment", "function", "jobrun")
 
 # The whole of what the operator may do. A line more is a decision.
 RULES = {
@@ -25,6 +25,8 @@ RULES = {
     ("millrace.dev", "dataassets/status"): "patch",
     ("millrace.dev", "datastores"): "get list watch",
     ("millrace.dev", "datastores/status"): "patch",
+    ("millrace.dev", "deployments"): "get list watch",
+    ("millrace.dev", "deployments/status"): "patch",
     ("millrace.dev", "functions"): "get list watch",
     ("millrace.dev", "functions/status"): "patch",
     ("millrace.dev", "jobruns"): "get list watch",

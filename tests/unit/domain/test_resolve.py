@@ -10,7 +10,9 @@ from fixtures.objects import DATA, SETTINGS, function, run, stamp, store
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.domain.checks import DEEPEST
-from millrace.domain.resolve import Obstacle, Resolved, check_function, default_store, resolve, substitute
+from millrace.domain.obstacle import Obstacle
+from millrace.domain.resolve import check_function, default_store, resolve, substitute
+from millrace.domain.resolved import Resolved
 from millrace.domain.settings import Profile
 
 

@@ -42,7 +42,7 @@ from millrace.reconcile.plan import (
     LookForJob,
     PatchStatus,
 )
-from millrace.reconcile.run import RunSnapshot
+from millrace.reconcile.snapshot import RunSnapshot
 
 HOUR, DAY = 3600, 86400
 GPU = SETTINGS.model_copy(update={"profiles": {"gpu": Profile(resources={"limits": {"memory": "8Gi"}})}})

@@ -33,7 +33,8 @@ from millrace.domain.conditions import find
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile.plan import Create, CreateNextAttempt, Learned, PatchStatus, Plan
-from millrace.reconcile.run import RunSnapshot, reconcile_run
+from millrace.reconcile.run import reconcile_run
+from millrace.reconcile.snapshot import RunSnapshot
 from unit.reconcile.cases import CASES
 
 Moment = tuple[float, tuple[JobFacts, ...], dict[int, PodFacts]]

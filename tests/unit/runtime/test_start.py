@@ -53,7 +53,7 @@ async def test_what_may_go_on_comes_before_what_is_blocked_and_that_before_what_
     )
     for name in ("kept", "works"):
         found.store.put("Job", job(name))
-    found._enqueue_all()
+    found.waker.everything()
     assert [key.name for key in await drained(found)] == ["new", "works", "blocked", "kept"]
 
 
@@ -63,6 +63,19 @@ async def test_a_change_of_a_store_asks_for_blocked_runs_later() -> None:
     found.seen("DataStore", {"metadata": metadata("lake", "lake-uid"), "spec": {}})
     found.seen("JobRun", run("newest"))
     assert [key.name for key in await drained(found)] == ["lake", "new", "newest", "blocked"]
+
+
+async def test_the_end_of_a_deployments_last_run_is_told() -> None:
+    long = "d" * 100
+    found = controller()
+    found.working = True
+    of = {"deploymentRef": {"name": long}}
+    found.seen("JobRun", {**run("one", "Running"), "spec": of})
+    found.store.put("Deployment", {"metadata": metadata(long, "d-uid"), "spec": {}})
+    over = {**run("one", "Succeeded"), "spec": of}
+    over["metadata"] = {**over["metadata"], "resourceVersion": "9"}
+    found.seen("JobRun", over)
+    assert Key("Deployment", "tenant", long) in found.queue._due
 
 
 async def test_one_that_stands_by_takes_note_and_asks_for_nothing() -> None:

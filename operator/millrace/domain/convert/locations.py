@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from millrace.api.jobrun import Input, Output
+from millrace.api.rundata import Input, Output
 from millrace.domain.convert.fields import Field, Object, Options, excluded, place
 from millrace.domain.names import dns_name
 from millrace.domain.references import AssetReference, ReferenceRejected, parse

@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any
 
-from millrace.api.jobrun import VARIABLE, InputData, JobRunSpec
+from millrace.api.jobrun import JobRunSpec
+from millrace.api.rundata import InputData
+from millrace.api.template import VARIABLE
 from millrace.domain.convert.fields import Converted, Field, Object, Options, manifest
 from millrace.domain.convert.locations import Locations
 from millrace.domain.names import dns_name

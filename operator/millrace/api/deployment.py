@@ -1,0 +1,72 @@
+"""Deployment: a Function made repeatable. The defaults of its runs, and how many of them go on at a time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from millrace.api.base import Conditions, Metadata, Model, Reference, rule, validated
+from millrace.api.template import RunTemplate
+
+CONCURRENCY = 2
+
+
+class Queue(Model):
+    """What becomes of a run while all slots are taken."""
+
+    model_config = validated(
+        rule(
+            "!(has(self.whenFull) && self.whenFull == 'CancelOldest' && has(self.maxLength) && self.maxLength == 0)",
+            "maxLength must be 1 or more with whenFull CancelOldest: the newest run waits",
+            field=".maxLength",
+        )
+    )
+
+    when_full: Literal["Queue", "SkipNew", "CancelOldest"] | None = Field(
+        None,
+        description="Queue, the default: a run waits, and fails where maxLength runs wait. SkipNew: it is cancelled where "
+        "maxLength (0 if absent) wait. CancelOldest: it waits; the oldest of more than maxLength (1 if absent) goes.",
+    )
+    max_length: Annotated[int, Field(ge=0, le=1_000_000, description="How many runs may wait.")] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """How many runs may wait; None: any number."""
+        if self.max_length is not None:
+            return self.max_length
+        return {"SkipNew": 0, "CancelOldest": 1}.get(self.when_full or "Queue")
+
+
+class DeploymentSpec(Model):
+    """A Function and how it is run."""
+
+    function_ref: Reference
+    description: Annotated[str, Field(max_length=1024)] | None = None
+    deployment_mode: Literal["elastic"] | None = Field(None, description="elastic: capacity comes and goes with the runs.")
+    action: Literal["job"] | None = Field(None, description="job: each run is a batch job.")
+    execution_rule: Literal["manual"] | None = Field(None, description="manual: whoever makes a JobRun starts a run.")
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        CONCURRENCY, description="Runs that go on at a time. 2 if absent."
+    )
+    queue: Queue = Queue()
+    template: RunTemplate = Field(RunTemplate(), description="Defaults of the runs; what a run says itself wins.")
+
+
+class DeploymentStatus(Model):
+    """What became of it."""
+
+    observed_generation: int | None = None
+    conditions: Conditions = []
+    deployment_id: str | None = Field(None, description="UID of this Deployment.")
+    revision: str | None = Field(None, description="The ConfigMap that holds what runs are made of now.")
+    running: int | None = Field(None, description="Runs that hold a slot.")
+    queued: int | None = Field(None, description="Runs that wait for one.")
+
+
+class Deployment(Model):
+    """A Function made repeatable: defaults for its runs, and a queue."""
+
+    metadata: Metadata
+    spec: DeploymentSpec
+    status: DeploymentStatus = DeploymentStatus()

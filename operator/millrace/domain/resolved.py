@@ -1,0 +1,110 @@
+"""A run with all that it names: what its pod is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.api.dataasset import DataAsset
+from millrace.api.datastore import DataStore
+from millrace.api.function import Function
+from millrace.api.jobrun import JobRun
+from millrace.api.rundata import Input, Output
+
+
+@dataclass(frozen=True)
+class ResolvedInput:
+    """An input, where it is (the path below the store's prefix), and whether it is staged; `asset` where one was named.
+
+    Of one that stands in the run itself, or is at a web address, `store` is None.
+    """
+
+    input: Input
+    store: DataStore | None
+    path: str
+    staged: bool
+    asset: DataAsset | None = None
+
+    @property
+    def type(self) -> str:
+        """uri_folder or uri_file."""
+        of_asset = "uri_file" if self.asset and self.asset.spec.type == "uri_file" else "uri_folder"
+        return self.input.type or of_asset
+
+
+@dataclass(frozen=True)
+class ResolvedOutput:
+    """An output that is uploaded: its store and its key (below the store's prefix)."""
+
+    output: Output
+    store: DataStore
+    key: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The Deployment that a run is of: name, UID, and the ConfigMap of its revision."""
+
+    name: str
+    uid: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All that a pod is built from; the run's spec is the one with its profile."""
+
+    run: JobRun
+    function: Function
+    revision: str
+    image: str
+    image_is_ours: bool
+    python_version: str
+    inputs: tuple[ResolvedInput, ...]
+    outputs: tuple[ResolvedOutput, ...]
+    logs_store: DataStore | None
+    cache_store: DataStore | None  # where the requirements are kept; the run does without where it is not ready
+    origin: Origin | None = None
+
+    @property
+    def profile(self) -> dict[str, Any] | None:
+        """What the status says of the run's profile."""
+        spec = self.run.spec
+        return {"name": spec.profile, "resources": spec.resources} if spec.profile else None
+
+    @property
+    def assets(self) -> dict[str, Any] | None:
+        """The versions that the run reads, and the store of those that it makes."""
+        read = [
+            {"name": found.input.name, "asset": found.asset.asset, "version": found.asset.version}
+            for found in self.inputs
+            if found.asset
+        ]
+        made = next((found.store.metadata.name for found in self.outputs if found.output.asset), None)
+        about = {"inputs": read, "store": made}
+        return {key: value for key, value in about.items() if value} or None
+
+    @property
+    def fetches(self) -> bool:
+        """Whether stage asks a web address for a file."""
+        return any(found.input.uri and found.staged for found in self.inputs)
+
+    @property
+    def needs_authorities(self) -> bool:
+        """Whether stage asks somebody whose certificate the installation's authorities may have signed."""
+        return bool(self.function.spec.requirements) or self.fetches
+
+    @property
+    def data_stores(self) -> tuple[DataStore, ...]:
+        """Stores that the run's data needs, each once, the first output's first: it holds the commit record."""
+        used = [output.store for output in self.outputs]
+        used += [found.store for found in self.inputs if found.staged and found.store]
+        used += [self.logs_store] if self.logs_store else []
+        return tuple({store.metadata.name: store for store in used}.values())
+
+    @property
+    def stores(self) -> tuple[DataStore, ...]:
+        """Stores of the pod: those of the data, then the one that only stage's cache needs, if it is another."""
+        cache = self.cache_store
+        extra = cache is not None and all(cache.metadata.name != store.metadata.name for store in self.data_stores)
+        return (*self.data_stores, cache) if cache and extra else self.data_stores

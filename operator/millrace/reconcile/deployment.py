@@ -1,0 +1,99 @@
+"""Deployment: keeps the ConfigMaps of its revisions, and tells how its queue goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from millrace.api.deployment import Deployment
+from millrace.api.function import Function
+from millrace.build.revision import revision_of_deployment
+from millrace.domain.conditions import Mark, find
+from millrace.domain.obstacle import Obstacle
+from millrace.domain.queue import is_stale
+from millrace.domain.reasons import Reason
+from millrace.domain.resolve import check_function
+from millrace.domain.settings import Settings
+from millrace.reconcile.plan import NOTHING, Action, Create, Delete, PatchStatus, Plan
+from millrace.reconcile.status import conditions_patch, patch
+
+SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
+TOLD = 20  # positions that one pass tells: of a long queue everybody's changes with each start
+TELL_SECONDS = 2  # until the next pass, where there is more to tell
+
+
+class Queued(NamedTuple):
+    """A run that waits, and the position that its status tells."""
+
+    name: str
+    resource_version: str
+    told: int
+
+
+@dataclass(frozen=True)
+class DeploymentSnapshot:
+    """A Deployment, its revisions (name to UID), those that unfinished runs are made of, and its queue in its order."""
+
+    deployment: Deployment
+    function: Function | None
+    revisions: dict[str, str]
+    in_use: frozenset[str]
+    running: int
+    queued: tuple[Queued, ...]
+    settings: Settings
+    now: datetime
+
+
+def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
+    """Ready, or why no run of it can start; how many runs go on and wait; and positions."""
+    deployment, meta = s.deployment, s.deployment.metadata
+    if meta.deletion_timestamp:
+        return NOTHING
+    obstacle = _obstacle(s)
+    reason, message = (obstacle.reason, obstacle.message) if obstacle else (Reason.VALID, "")
+    wanted = revision_of_deployment(deployment)
+    current = wanted["metadata"]["name"]
+    made: tuple[Action, ...] = () if current in s.revisions else (Create(wanted),)
+    # It heals by itself when the Function does, so it is never Stalled.
+    marks = [Mark("Ready", status=obstacle is None, reason=reason, message=message)]
+    if obstacle or find(deployment.status.conditions, "Reconciling"):
+        marks.append(Mark("Reconciling", status=obstacle is not None, reason=reason, message=message))
+    status = {
+        "conditions": conditions_patch(deployment.status.conditions, marks, now=s.now, generation=meta.generation),
+        "deploymentId": meta.uid,
+        "revision": current,
+        "running": s.running,
+        "queued": len(s.queued),
+    }
+    write = patch("Deployment", meta, deployment.status.dump(), status)
+    superseded = [
+        Delete("ConfigMap", meta.namespace, name, uid)
+        for name, uid in sorted(s.revisions.items())
+        if name != current and name not in s.in_use
+    ]
+    told = _positions(s)
+    if write:
+        # A run may be about to be queued with what was current a moment ago.
+        waits = [SUPERSEDED_SECONDS] if superseded else []
+        waits += [TELL_SECONDS] if len(told) == TOLD else []
+        return Plan((*made, write, *told), again=min(waits, default=None))
+    return Plan((*made, *superseded, *told), again=TELL_SECONDS if len(told) == TOLD else None)
+
+
+def _obstacle(s: DeploymentSnapshot) -> Obstacle | None:
+    if s.function is None:
+        name = s.deployment.spec.function_ref.name
+        return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {name} does not exist in this namespace")
+    found = check_function(s.function, s.settings)
+    return found and found._replace(message=f"Function {s.function.metadata.name}: {found.message}")
+
+
+def _positions(s: DeploymentSnapshot) -> list[PatchStatus]:
+    """The positions that have changed so much that it matters, of those first that are next."""
+    namespace = s.deployment.metadata.namespace
+    return [
+        PatchStatus("JobRun", namespace, run.name, run.resource_version, {"queuePosition": place})
+        for place, run in enumerate(s.queued, start=1)
+        if is_stale(run.told, place)
+    ][:TOLD]

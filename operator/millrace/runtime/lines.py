@@ -1,0 +1,120 @@
+"""Who waits for a slot of which Deployment, and who holds one: kept with each change, so that no decision looks at all runs.
+
+A run is known here by its name as a label's value, which is what Jobs and pods have of it; a Deployment likewise.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from millrace.domain.names import label_value
+from millrace.domain.queue import Line, Place
+
+Group = tuple[str, str]  # namespace, Deployment
+
+
+def deployment_of(run: dict[str, Any]) -> Group | None:
+    """The Deployment that a JobRun is of."""
+    named = run["spec"].get("deploymentRef")
+    return (run["metadata"]["namespace"], label_value(named["name"])) if named else None
+
+
+def place_of(run: dict[str, Any]) -> Place:
+    """The place of a JobRun when it asks for a slot."""
+    meta = run["metadata"]
+    return Place(-run["spec"].get("priority", 0), meta["creationTimestamp"], meta["name"])
+
+
+def asks(run: dict[str, Any]) -> bool:
+    """Whether a JobRun asks for a slot. One that was not looked at yet may, so nobody overtakes it."""
+    meta, spec, status = run["metadata"], run["spec"], run["status"]
+    phase = status.get("phase")
+    waits = phase in {None, "Queued"} or (phase == "Pending" and not status.get("jobName"))
+    return waits and not (spec.get("suspend") or spec.get("cancel") or "deletionTimestamp" in meta)
+
+
+class Lines:
+    """The queues of all Deployments."""
+
+    def __init__(self) -> None:
+        self.names: dict[Group, str] = {}  # of Deployments, where a label has no room for them
+        self._waiting: defaultdict[Group, list[Place]] = defaultdict(list)
+        self._places: defaultdict[Group, dict[str, Place]] = defaultdict(dict)
+        self._holders: defaultdict[Group, set[str]] = defaultdict(set)
+        self._starting: defaultdict[Group, set[str]] = defaultdict(set)
+
+    def set_place(self, group: Group, run: str, place: Place | None) -> None:
+        """The run waits at that place; or, with None, it does not."""
+        known = self._places[group].pop(run, None)
+        waiting = self._waiting[group]
+        if known:
+            del waiting[bisect_left(waiting, known)]
+        if place:
+            insort(waiting, place)
+            self._places[group][run] = place
+        elif not waiting:
+            del self._waiting[group], self._places[group]
+
+    def set_holder(self, group: Group, run: str, *, holds: bool) -> None:
+        """Whether a Job or a pod of the run is not over."""
+        _keep(self._holders, group, run, there=holds)
+
+    def set_starting(self, group: Group, run: str, *, starting: bool) -> None:
+        """Whether a Job of the run is being made: until the answer is in it may be there, and holds its slot."""
+        _keep(self._starting, group, run, there=starting)
+
+    def forget_starting(self) -> None:
+        """What was under way is not any more."""
+        self._starting.clear()
+
+    def groups(self) -> list[Group]:
+        """The Deployments for which runs wait."""
+        return list(self._waiting)
+
+    def busy(self, group: Group) -> set[str]:
+        """The runs that hold a slot."""
+        return self._holders.get(group, set()) | self._starting.get(group, set())
+
+    def _being_started(self, group: Group) -> set[str]:
+        return self._starting.get(group, set()) - self._holders.get(group, set())
+
+    def line(self, group: Group, run: str, place: Place) -> Line:
+        """The queue as the run sees it, which asks for a slot at that place."""
+        waiting = self._waiting.get(group, [])
+        busy = self.busy(group) - {run}
+        # Those whose Job is there already, and whose status does not say so yet.
+        known = self._places.get(group, {})
+        begun = sorted(known[other] for other in busy if other in known)
+
+        def ahead_of(bound: tuple[Any, ...]) -> int:
+            return bisect_left(waiting, bound) - bisect_left(begun, bound)
+
+        ahead, others = ahead_of(place), len(waiting) - len(begun)
+        return Line(
+            running=len(busy),
+            ahead=ahead,
+            waiting=others + (run not in known),
+            lower=others - ahead_of((place.rank + 1,)),
+            older=ahead - ahead_of((place.rank,)),
+            held=any(known[other] < place for other in self._being_started(group) - {run} if other in known),
+        )
+
+    def queue(self, group: Group) -> Iterator[str]:
+        """Names of those that wait and hold no slot, in their order."""
+        busy = self.busy(group)
+        return (place.name for place in self._waiting.get(group, ()) if label_value(place.name) not in busy)
+
+    def __contains__(self, group: Group) -> bool:
+        return group in self._waiting
+
+
+def _keep(groups: defaultdict[Group, set[str]], group: Group, run: str, *, there: bool) -> None:
+    if there:
+        groups[group].add(run)
+    elif group in groups:
+        groups[group].discard(run)
+        if not groups[group]:
+            del groups[group]

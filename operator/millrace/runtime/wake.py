@@ -1,0 +1,116 @@
+"""Which objects are looked at when one has changed."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from millrace.api.deployment import CONCURRENCY
+from millrace.domain.names import label_value
+from millrace.runtime.lines import Group
+from millrace.runtime.queue import KeyedQueue
+from millrace.runtime.store import Key, Object, Store, asset_of, controller_uid, is_terminal, slot_of
+
+OWN_KINDS = {"Function", "DataStore", "DataAsset", "Deployment", "JobRun"}
+SHARED_KINDS = {"Function", "DataStore", "DataAsset", "Deployment"}  # runs wait for them
+UNDERWAY = {"Queued", "Staging", "Running", "Uploading"}  # phases of runs that wait for none of these
+TELL_SECONDS = 2  # between two looks at a busy Deployment, which tells how many runs go on, and positions
+
+
+class Waker:
+    """Asks the queue for passes. It looks at what the store has indexes for, never at all runs of a long queue."""
+
+    def __init__(self, store: Store, queue: KeyedQueue[Key]) -> None:
+        self._store, self._queue = store, queue
+
+    def changed(self, kind: str, obj: Object) -> None:
+        """An object was added, changed or deleted: what it is about is looked at."""
+        meta = obj["metadata"]
+        if kind in OWN_KINDS:
+            self._queue.add(Key(kind, meta["namespace"], meta["name"]))
+        if kind in SHARED_KINDS:
+            self.waiting_for(kind, obj)
+        if slot := slot_of(kind, obj):
+            self.move_up(slot[0])
+        if owner := controller_uid(obj):
+            self._owner(owner)
+
+    def _owner(self, uid: str) -> None:
+        key = self._store.by_uid(uid)
+        if key is None:
+            return
+        if key.kind in OWN_KINDS:
+            self._queue.add(key)
+        elif (job := self._store.get(key)) and (owner := controller_uid(job)):
+            self._owner(owner)
+
+    def waiting_for(self, kind: str, obj: Object) -> None:
+        """A Function, a DataStore or a DataAsset changed: what waits for it may go on."""
+        namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+        if kind == "Deployment":
+            self._runs_of(namespace, name)
+            return
+        for deployment in self._store.within("Deployment", namespace) if kind == "Function" else ():
+            if deployment["spec"]["functionRef"]["name"] == name:
+                self._queue.add(Key("Deployment", namespace, deployment["metadata"]["name"]))
+        of_asset = kind == "DataAsset"
+        for asset in (
+            self._store.versions(namespace, asset_of(obj)) if of_asset else self._store.within("DataAsset", namespace)
+        ):
+            if not _is_ready(asset):
+                self._queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
+        for run in self._store.unfinished(namespace):
+            if run["status"].get("phase") not in UNDERWAY:
+                self._queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_held(run))
+
+    def _runs_of(self, namespace: str, deployment: str) -> None:
+        """A Deployment changed: runs that wait for it may go on, as far as it has slots; all, where theirs is gone."""
+        group, found = (namespace, label_value(deployment)), self._store.get(Key("Deployment", namespace, deployment))
+        uid = found["metadata"]["uid"] if found else None
+        for run in self._store.unfinished_of(group):
+            status = run["status"]
+            if status.get("phase") not in UNDERWAY or status.get("deploymentId") not in {None, uid}:
+                self._queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_held(run))
+        self.move_up(group)
+
+    def move_up(self, group: Group) -> None:
+        """Slots may be free: the next in the queue come to take them, and what is too much to go."""
+        key = Key("Deployment", group[0], self._store.lines.names.get(group, group[1]))
+        deployment = self._store.get(key)
+        if deployment is None:
+            return
+        self._queue.add_after(key, TELL_SECONDS)
+        if group not in self._store.lines:
+            return
+        spec = deployment["spec"]
+        free = spec.get("concurrency", CONCURRENCY) - len(self._store.lines.busy(group))
+        displaces = (spec.get("queue") or {}).get("whenFull") == "CancelOldest"
+        asked = None if displaces else max(free, 0)
+        for name in islice(self._store.lines.queue(group), asked):
+            self._queue.add(Key("JobRun", group[0], name))
+
+    def everything(self) -> None:
+        """What may go on comes before what is held, and that before what is over; without Jobs that needs nothing."""
+        for kind in SHARED_KINDS:
+            for key in self._store.keys(kind):
+                self._queue.add(key)
+        over = []
+        for key in self._store.keys("JobRun"):
+            run = self._store.get(key)
+            assert run
+            if not is_terminal(run):
+                self._queue.add(key, later=_is_held(run))
+            elif any(self._store.owned(run["metadata"]["uid"], "Job")):
+                over.append(key)
+        for key in over:
+            self._queue.add(key, later=True)
+        for group in self._store.lines.groups():
+            self.move_up(group)
+
+
+def _is_held(run: Object) -> bool:
+    return run["status"].get("phase") in {"Blocked", "Queued"}
+
+
+def _is_ready(obj: Object) -> bool:
+    conditions = obj["status"].get("conditions") or []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
