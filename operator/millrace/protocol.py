@@ -92,8 +92,13 @@ REASON_USER_ERROR = "UserError"  # any other exit code of user code's own, or a 
 REASON_OOM_KILLED = "OOMKilled"  # exit code 137: a process of main was killed for lack of memory
 
 # --- Stores: which variables hold the credentials of each kind ----------------------------------------------------------
-STORE_KEYS = {"s3": ("ACCESS_KEY", "SECRET_KEY"), "azureBlob": ("SECRET_KEY",), "gcs": ("SECRET_KEY",)}
-WITH_IDENTITY = ("azureBlob", "gcs")  # kinds that a run without credentials of theirs reaches by its own identity
+STORE_KEYS = {
+    "s3": ("ACCESS_KEY", "SECRET_KEY"),
+    "azureBlob": ("SECRET_KEY",),
+    "gcs": ("SECRET_KEY",),
+    "http": ("SECRET_KEY",),
+}
+WITH_IDENTITY = ("azureBlob", "gcs", "claim")  # kinds that a run without credentials of theirs reaches by its own identity
 
 STOP_SECONDS = 15  # what user code has between SIGTERM and SIGKILL
 GRACE_UPLOAD_SECONDS = 600  # at most that much of timeouts.uploading is added to the pod's grace period

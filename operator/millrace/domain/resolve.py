@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from millrace.api.base import seconds
 from millrace.api.dataasset import DataAsset
-from millrace.api.datastore import DataStore
+from millrace.api.datastore import OBJECT_STORES, DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import Input, JobRun, Output
 from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
 from millrace.domain.inline import no_table
+from millrace.domain.kinds import check_kinds
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
@@ -40,6 +41,16 @@ class ResolvedInput:
         """uri_folder or uri_file."""
         of_asset = "uri_file" if self.asset and self.asset.spec.type == "uri_file" else "uri_folder"
         return self.input.type or of_asset
+
+    @property
+    def mounted(self) -> bool:
+        """Whether main sees the claim itself; a folder of a local run is copied."""
+        return self.input.stage == "Mount" and self.store is not None and self.store.spec.volume is not None
+
+    @property
+    def fetched(self) -> bool:
+        """Whether stage asks a web address for it."""
+        return self.staged and bool(self.input.uri or (self.store and self.store.spec.http))
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,17 @@ class Resolved:
     @property
     def fetches(self) -> bool:
         """Whether stage asks a web address for a file."""
-        return any(found.input.uri and found.staged for found in self.inputs)
+        return any(found.fetched for found in self.inputs)
 
     @property
     def needs_authorities(self) -> bool:
         """Whether stage asks somebody whose certificate the installation's authorities may have signed."""
         return bool(self.function.spec.requirements) or self.fetches
+
+    @property
+    def written_stores(self) -> tuple[DataStore, ...]:
+        """Stores of the outputs and of the logs."""
+        return (*(output.store for output in self.outputs), *([self.logs_store] if self.logs_store else []))
 
     @property
     def data_stores(self) -> tuple[DataStore, ...]:
@@ -178,19 +194,27 @@ def output_key(output: Output, run: JobRun) -> str:
     return f"{folder}/{output.name}/" if output.archive == "None" else f"{folder}/{output.name}.zip"
 
 
-def _logs_store(run: JobRun, default: DataStore | None, outputs: tuple[ResolvedOutput, ...]) -> DataStore | None:
+def _logs_store(
+    run: JobRun, default: DataStore | None, outputs: tuple[ResolvedOutput, ...], stores: Mapping[str, DataStore]
+) -> DataStore | Obstacle | None:
     wanted = run.spec.logs or ("Archive" if run.spec.inputs or run.spec.outputs else "None")
     if wanted == "None":
         return None
-    return default or (outputs[0].store if outputs else None)
+    fitting = [store for store in (default, *(output.store for output in outputs[:1])) if store and store.spec.writable]
+    if fitting:
+        return _check_store(fitting[0].metadata.name, stores) or fitting[0]
+    if run.spec.logs is None:
+        return None
+    what = "logs: Archive needs a default store in the namespace that can be written to, or an output"
+    return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, what)
 
 
 def _cache_store(function: Function, default: DataStore | None, stores: Mapping[str, DataStore]) -> DataStore | None:
     """Where installed requirements are kept. A run never waits for it: it starts later without, but it starts.
 
-    Not in a folder of a local run: who may write beside somebody's data should not decide what code runs.
+    Not in a folder, of a claim or a local run: who may write beside somebody's data should not decide what code runs.
     """
-    if not function.spec.requirements or default is None or default.spec.place is None:
+    if not function.spec.requirements or default is None or default.spec.kind not in OBJECT_STORES:
         return None
     return None if _check_store(default.metadata.name, stores) else default
 
@@ -246,11 +270,15 @@ def resolve(
         for o in run.spec.outputs
         if not o.href
     )
-    logs = _logs_store(run, default, outputs)
-    if run.spec.logs == "Archive" and logs is None:
-        return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, "logs: Archive needs a default store in the namespace, or an output")
-    if logs is not None and (obstacle := _check_store(logs.metadata.name, stores)):
+    staged = tuple(
+        ResolvedInput(i, stores.get(place.store or ""), place.path, _staged(i, place.store, default), place.asset)
+        for i, place in zip(run.spec.inputs, inputs, strict=True)
+    )
+    if obstacle := check_kinds(staged, outputs):
         return obstacle
+    logs = _logs_store(run, default, outputs, stores)
+    if isinstance(logs, Obstacle):
+        return logs
     version = function.spec.python_version or DEFAULT_PYTHON
     own_image = function.spec.image or function.spec.base_image
     return Resolved(
@@ -260,10 +288,7 @@ def resolve(
         image=own_image or settings.python_versions[version],
         image_is_ours=own_image is None,
         python_version=version,
-        inputs=tuple(
-            ResolvedInput(i, stores.get(place.store or ""), place.path, _staged(i, place.store, default), place.asset)
-            for i, place in zip(run.spec.inputs, inputs, strict=True)
-        ),
+        inputs=staged,
         outputs=outputs,
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
@@ -302,7 +327,7 @@ def _staged(found: Input, store: str | None, default: DataStore | None) -> bool:
     if store is None:
         return found.stage != "Never"
     match found.stage or "Auto":
-        case "Download":
+        case "Download" | "Mount":
             return True
         case "Never":
             return False
