@@ -90,7 +90,11 @@ def _verdict(container: ContainerFacts, message: str) -> Failure:
 def _of_container(container: ContainerFacts) -> Failure:
     """The failure of a container that has ended with another code than 0."""
     report = container.report()
-    message = str(report.get("message") or ("" if report else container.message))[:1024]
+    message = str(report.get("message") or ("" if report else container.message))
+    data = container.name == p.STAGE and container.exit_code == p.EXIT_STAGE_FAILED
+    if data and report.get("reason") not in (None, Reason.STAGE_FAILED):
+        message = f"{report['reason']}: {message}"  # the data plane's own word, as in those of collect and of stores
+    message = message[:1024]
     return replace(
         _verdict(container, message),
         container=container.name,
