@@ -42,6 +42,13 @@ GOOGLE = store(
     gcs={"bucket": "warehouse"},
     credentials={"secretRef": {"name": "keys"}, "keys": {"secretKey": "key.json"}},
 )
+OWN = store(
+    s3={
+        "endpoint": "https://minio.test",
+        "bucket": "lake",
+        "webIdentity": {"audience": "minio", "roleArn": "arn:minio:iam:::role/x"},
+    }
+)
 CLAIM = store("lake", s3=None, volume={"claimName": "heart", "subPath": "team/a"})
 SHARED = store("warehouse", default=False, s3=None, volume={"claimName": "shared", "readOnly": True})
 SERVER = store(
@@ -170,6 +177,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-azure-and-google": lambda: job(TWO_STORES, AZURE, GOOGLE, ARCHIVE),
     "job-with-claims-and-a-web-server": lambda: job(MOUNTED, CLAIM, SHARED, SERVER, settings=AUTHORITIES),
     "job-with-a-mounted-input-alone": lambda: job({"inputs": MOUNTED["inputs"][1:2], "logs": "None"}, SHARED),
+    "job-by-web-identity": lambda: job({**DATA_RUN, "serviceAccountName": "scorer"}, OWN),
     "job-on-a-base-image": lambda: job({}, code=function(baseImage="base:1")),
     "job-on-an-own-image": lambda: job({}, code=function(image="own@sha256:0", pythonVersion="3.9")),
     "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),
@@ -181,6 +189,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
     "probe": lambda: probe_job(LAKE, SETTINGS),
+    "probe-by-web-identity": lambda: probe_job(OWN, SETTINGS),
     "probe-of-a-claim": lambda: probe_job(CLAIM, SETTINGS),
     "probe-of-a-web-server": lambda: probe_job(SERVER, SETTINGS),
     "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),

@@ -49,6 +49,28 @@ KeyPrefix = Annotated[
 ]
 
 
+class WebIdentity(Model):
+    """How the run's ServiceAccount gets keys: a token of it, for that audience, is exchanged at a security token service."""
+
+    audience: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Whom the token is for. sts.amazonaws.com if absent."
+    )
+    role_arn: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        None, description="The role that is assumed; Amazon wants one."
+    )
+    endpoint: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$",
+                max_length=512,
+                description="Address of the service. Absent: the store's own endpoint, else Amazon's of the region.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class S3(Model):
     """A bucket of an S3 store."""
 
@@ -67,6 +89,7 @@ class S3(Model):
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] | None = None
     prefix: KeyPrefix | None = None
     path_style: bool | None = Field(None, description="Bucket in the path (the default) or in the host name.")
+    web_identity: WebIdentity | None = Field(None, description="Runs reach the bucket as their own ServiceAccount.")
 
 
 class AzureBlob(Model):
@@ -182,6 +205,11 @@ class DataStoreSpec(Model):
             "credentials and caBundleRef do not go with volume: the pod's user reads and writes it",
             field=".volume",
         ),
+        rule(
+            "!has(self.s3) || !has(self.s3.webIdentity) || !has(self.credentials)",
+            "credentials and s3.webIdentity exclude each other: runs are the store's user, or themselves",
+            field=".s3",
+        ),
     )
 
     s3: S3 | None = None
@@ -191,7 +219,8 @@ class DataStoreSpec(Model):
     volume: Volume | None = None
     credentials: Credentials | None = Field(
         None,
-        description="Absent: s3, http: requests are not signed; azureBlob, gcs: the identity of the run, if it has one.",
+        description="Absent: s3: webIdentity, else requests are not signed; http: nor are they; "
+        "azureBlob, gcs: the identity of the run, if it has one.",
     )
     ca_bundle_ref: CaBundleReference | None = None
 

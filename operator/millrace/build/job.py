@@ -183,6 +183,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
             {"name": "work", "mountPath": "/tmp"},  # noqa: S108
             *stores.ca_mounts((store,)),
             *stores.claim_mounts((store,), written=set()),
+            *stores.token_mounts((store,)),
         ],
     }
     return {
@@ -211,6 +212,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
                         {"name": "work", "emptyDir": {}},
                         *stores.ca_volumes((store,)),
                         *stores.claim_volumes((store,)),
+                        *stores.token_volumes((store,)),
                     ],
                 },
             },

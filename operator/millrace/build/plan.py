@@ -12,7 +12,7 @@ from millrace.build.payload import reference
 from millrace.domain.resolve import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
 from millrace.domain.web import below, file_name
-from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR
+from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR, TOKEN_FILE, TOKENS_DIR
 
 LOG_BYTES = 64 * 1024 * 1024
 INDEX_CA_FILE = CA_DIR + "/index/ca.crt"
@@ -39,6 +39,8 @@ def store_entry(store: DataStore, index: int) -> dict[str, Any]:
         place = {store.spec.kind: store.spec.place.dump()}
     if store.spec.s3:
         place["s3"].setdefault("pathStyle", True)
+        if store.spec.s3.web_identity:
+            place["token"] = f"{TOKENS_DIR}/{index}/{TOKEN_FILE}"
     return {
         "name": store.metadata.name,
         **place,

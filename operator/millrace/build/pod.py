@@ -18,6 +18,8 @@ from millrace.build.stores import (
     credentials_env,
     identity_labels,
     mount,
+    token_mounts,
+    token_volumes,
 )
 from millrace.domain.resolve import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
@@ -104,6 +106,7 @@ def _stage(resolved: Resolved, settings: Settings) -> Manifest:
         mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
         *ca_mounts(stores),
         *claim_mounts(stores, written=logs),
+        *token_mounts(stores),
     ]
     if needs_copies(resolved):
         mounts.append(mount("in", p.IN_DIR))
@@ -172,6 +175,7 @@ def _collect(resolved: Resolved, settings: Settings) -> Manifest:
         mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
         *ca_mounts(stores),
         *claim_mounts(stores, written=written, only=True),
+        *token_mounts(stores),
     ]
     if resolved.outputs:
         mounts.append(mount("out", p.OUT_VOLUME, read_only=True))
@@ -217,6 +221,7 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
         *volumes,
         *(ca_volumes(resolved.stores, len(resolved.data_stores)) if needs_stage(resolved) else []),
         *claim_volumes(resolved.stores),
+        *token_volumes(resolved.stores),
         *spec.volumes,
     ]
 

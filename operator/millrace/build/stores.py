@@ -9,6 +9,8 @@ from millrace.api.datastore import CredentialKeys, DataStore
 
 AZURE_IDENTITY = "azure.workload.identity/use"  # label
 AZURE_WITHOUT = "azure.workload.identity/skip-containers"  # annotation
+AUDIENCE = "sts.amazonaws.com"
+TOKEN_SECONDS = 3600  # the kubelet writes a new one before
 
 Manifest = dict[str, Any]
 
@@ -71,6 +73,37 @@ def ca_mounts(stores: tuple[DataStore, ...]) -> list[Manifest]:
         {"name": f"ca-{index}", "mountPath": f"{p.CA_DIR}/{index}", "readOnly": True}
         for index, store in enumerate(stores)
         if store.spec.ca_bundle_ref
+    ]
+
+
+def token_volumes(stores: tuple[DataStore, ...]) -> list[Manifest]:
+    """A volume for each store that is reached as the pod's ServiceAccount: a token for the store's audience, that ends."""
+    return [
+        {
+            "name": f"token-{index}",
+            "projected": {
+                "sources": [
+                    {
+                        "serviceAccountToken": {
+                            "audience": store.spec.s3.web_identity.audience or AUDIENCE,
+                            "expirationSeconds": TOKEN_SECONDS,
+                            "path": p.TOKEN_FILE,
+                        }
+                    }
+                ]
+            },
+        }
+        for index, store in enumerate(stores)
+        if store.spec.s3 and store.spec.s3.web_identity
+    ]
+
+
+def token_mounts(stores: tuple[DataStore, ...]) -> list[Manifest]:
+    """The mounts of token_volumes."""
+    return [
+        mount(f"token-{index}", f"{p.TOKENS_DIR}/{index}", read_only=True)
+        for index, store in enumerate(stores)
+        if store.spec.s3 and store.spec.s3.web_identity
     ]
 
 

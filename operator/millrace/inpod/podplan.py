@@ -50,7 +50,7 @@ def open_stores(plan: Json, indexes: Iterable[int], **options: float) -> dict[in
     opened = {}
     for index in sorted(set(indexes)):
         entry = dict(plan["stores"][index])
-        for key in ("ca", "folder"):
+        for key in ("ca", "folder", "token"):
             if entry.get(key):
                 entry[key] = here(entry[key])
         opened[index] = open_store(entry, _credentials(entry, index), **options)

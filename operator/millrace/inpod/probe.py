@@ -60,7 +60,7 @@ def _probe_store(plan: Json, index: int) -> None:
         open_stores(plan, [index])[index].probe(seconds=SECONDS)
     except DataError as error:
         # It is there. Whether a run may read it depends on the identity of that run, which is not the probe's.
-        own = not entry.get("credentials") and any(kind in entry for kind in protocol.WITH_IDENTITY)
+        own = not entry.get("credentials") and any(kind in entry for kind in protocol.BY_IDENTITY)
         if error.reason != "AccessDenied" or not own:
             raise
 

@@ -176,6 +176,8 @@ def _of_store(spec: DataStoreSpec) -> Iterator[str]:
             yield f"spec.{spec.kind}.{address}: {GEN1_RETIRED}"
     if spec.http and "/webhdfs" in spec.http.base_url:
         yield f"spec.http.baseUrl: {NO_HADOOP}"
+    if spec.s3 and spec.s3.web_identity and spec.credentials:
+        yield "spec.s3: credentials and s3.webIdentity exclude each other"
     if spec.volume and (spec.credentials or spec.ca_bundle_ref):
         yield "spec.volume: credentials and caBundleRef do not go with volume"
 
