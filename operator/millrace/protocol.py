@@ -25,7 +25,9 @@ SEAL_DIR = ROOT + "/seal"  # stage and collect only
 SOURCE_DIR = ROOT + "/source"  # the revision's ConfigMap: an inline source is main.py
 POD_INFO_DIR = ROOT + "/pod"  # annotations through the downward API
 CA_DIR = ROOT + "/ca"
+TOKENS_DIR = f"{ROOT}/tokens"  # of the run's ServiceAccount, by store
 STORES_DIR = ROOT + "/stores"  # stores that are folders, each below its number in the plan
+TOKEN_FILE = "token"  # noqa: S105 - a name
 TMP_DIR = "/tmp"  # noqa: S108 - scratch, a volume for each container's own
 
 PAYLOAD_FILE = POD_INFO_DIR + "/payload.json"
@@ -92,8 +94,15 @@ REASON_USER_ERROR = "UserError"  # any other exit code of user code's own, or a 
 REASON_OOM_KILLED = "OOMKilled"  # exit code 137: a process of main was killed for lack of memory
 
 # --- Stores: which variables hold the credentials of each kind ----------------------------------------------------------
-STORE_KEYS = {"s3": ("ACCESS_KEY", "SECRET_KEY"), "azureBlob": ("SECRET_KEY",), "gcs": ("SECRET_KEY",)}
-WITH_IDENTITY = ("azureBlob", "gcs")  # kinds that a run without credentials of theirs reaches by its own identity
+STORE_KEYS = {
+    "s3": ("ACCESS_KEY", "SECRET_KEY"),
+    "azureBlob": ("SECRET_KEY",),
+    "gcs": ("SECRET_KEY",),
+    "http": ("SECRET_KEY",),
+}
+# What of a store without credentials says that a run reaches it by its own identity: Azure and Google, the token of the
+# ServiceAccount, the user of the pod.
+BY_IDENTITY = ("azureBlob", "gcs", "token", "claim")
 
 STOP_SECONDS = 15  # what user code has between SIGTERM and SIGKILL
 GRACE_UPLOAD_SECONDS = 600  # at most that much of timeouts.uploading is added to the pod's grace period

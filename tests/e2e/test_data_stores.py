@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from support.cluster import Namespace, Object, condition, function, job_run
-from support.store import Bucket, data_store, root_keys, secret
+from support.cluster import Namespace, condition, function, job_run
+from support.store import Bucket, becomes, data_store, ready, root_keys, secret
 from support.waiting import wait_for
 
 NOOP = "def main(data):\n    pass\n"
-
-
-def ready(namespace: Namespace, name: str) -> Object | None:
-    """The store's condition Ready."""
-    return condition(namespace.get("dstore", name), "Ready")
-
-
-def becomes(namespace: Namespace, name: str, status: str, reason: str, *, seconds: float = 30) -> Object:
-    """Waits until Ready has that status and reason."""
-    return wait_for(
-        f"DataStore {name} Ready={status} {reason}, is {ready(namespace, name)}",
-        lambda: (c := ready(namespace, name)) and (c["status"], c["reason"]) == (status, reason) and c,
-        seconds=seconds,
-    )
 
 
 def test_a_missing_secret_and_then_a_missing_key_are_named_and_the_waiting_run_starts_when_they_are_there(

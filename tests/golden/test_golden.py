@@ -43,6 +43,23 @@ GOOGLE = store(
     gcs={"bucket": "warehouse"},
     credentials={"secretRef": {"name": "keys"}, "keys": {"secretKey": "key.json"}},
 )
+OWN = store(
+    s3={
+        "endpoint": "https://minio.test",
+        "bucket": "lake",
+        "webIdentity": {"audience": "minio", "roleArn": "arn:minio:iam:::role/x"},
+    }
+)
+CLAIM = store("lake", s3=None, volume={"claimName": "heart", "subPath": "team/a"})
+SHARED = store("warehouse", default=False, s3=None, volume={"claimName": "shared", "readOnly": True})
+SERVER = store(
+    "archive",
+    default=False,
+    s3=None,
+    http={"baseUrl": "https://data.test/files/"},
+    credentials={"secretRef": {"name": "token"}},
+    caBundleRef={"configMap": "archive-ca"},
+)
 ARCHIVE = store("archive", default=False, caBundleRef={"configMap": "archive-ca"})
 AUTHORITIES = SETTINGS.model_copy(
     update={
@@ -136,6 +153,22 @@ TWO_STORES: Object = {
     ],
 }
 
+MOUNTED: Object = {
+    "inputs": [
+        {"name": "data", **DATA, "stage": "Mount"},
+        {"name": "labels", "dataStore": {"name": "warehouse", "path": "l/labels.csv"}, "type": "uri_file", "stage": "Mount"},
+        {
+            "name": "web",
+            "dataStore": {"name": "archive", "path": "2026/a b.csv"},
+            "type": "uri_file",
+            "stage": "Download",
+            "optional": True,
+        },
+        {"name": "raw", "dataStore": {"name": "warehouse", "path": "raw"}},
+    ],
+    "outputs": [{"name": "scores", "dataStore": {"name": "lake", "path": "out"}}],
+}
+
 GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-data": lambda: job({}),
     "job-with-data-and-logs": lambda: job(DATA_RUN, LAKE),
@@ -143,6 +176,9 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-inline-data": lambda: job({"inputs": INLINE, "inputData": EVERYTHING["inputData"]}, LAKE),
     "job-with-web-addresses": lambda: job({"inputs": WEB}, settings=AUTHORITIES),
     "job-with-azure-and-google": lambda: job(TWO_STORES, AZURE, GOOGLE, ARCHIVE),
+    "job-with-claims-and-a-web-server": lambda: job(MOUNTED, CLAIM, SHARED, SERVER, settings=AUTHORITIES),
+    "job-with-a-mounted-input-alone": lambda: job({"inputs": MOUNTED["inputs"][1:2], "logs": "None"}, SHARED),
+    "job-by-web-identity": lambda: job({**DATA_RUN, "serviceAccountName": "scorer"}, OWN),
     "job-on-a-base-image": lambda: job({}, code=function(baseImage="base:1")),
     "job-on-an-own-image": lambda: job({}, code=function(image="own@sha256:0", pythonVersion="3.9")),
     "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),
@@ -154,6 +190,9 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
     "probe": lambda: probe_job(LAKE, SETTINGS),
+    "probe-by-web-identity": lambda: probe_job(OWN, SETTINGS),
+    "probe-of-a-claim": lambda: probe_job(CLAIM, SETTINGS),
+    "probe-of-a-web-server": lambda: probe_job(SERVER, SETTINGS),
     "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),
     "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),
     "authorities": lambda: authorities("tenant", "-----BEGIN CERTIFICATE-----\n"),

@@ -70,10 +70,11 @@ def running_azurite(folder: Path, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def running_fake_gcs(folder: Path) -> Iterator[str]:
+def running_fake_gcs(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """fake-gcs-server; host:port. It asks nobody for a credential."""
     port = free_port()
-    command: list[str | Path] = [tool("fake-gcs-server"), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
-    command += ["-backend", "memory", "-public-host", f"127.0.0.1:{port}"]
-    with running(command, port, folder) as address:
-        yield address
+    listen = "127.0.0.1" if host == "127.0.0.1" else "0.0.0.0"
+    command: list[str | Path] = [tool("fake-gcs-server"), "-scheme", "http", "-host", listen, "-port", str(port)]
+    command += ["-backend", "memory", "-public-host", f"{host}:{port}"]
+    with running(command, port, folder):
+        yield f"{host}:{port}"

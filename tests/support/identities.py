@@ -97,8 +97,8 @@ class Authority:
 
 
 @contextmanager
-def running_authority() -> Iterator[Authority]:
-    """Starts one, and ends it."""
+def running_authority(host: str = "127.0.0.1") -> Iterator[Authority]:
+    """Starts one at that address of this machine, and ends it."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -118,8 +118,8 @@ def running_authority() -> Iterator[Authority]:
 
         do_GET = do_POST = serve  # noqa: N815 - http.server's names
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made = Authority(f"http://127.0.0.1:{server.server_address[1]}", RSA.generate(2048))
+    server = ThreadingHTTPServer((host, 0), Handler)
+    made = Authority(f"http://{host}:{server.server_address[1]}", RSA.generate(2048))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield made

@@ -14,7 +14,8 @@ from typing import Any
 from minio import Minio
 from minio.versioningconfig import ENABLED, VersioningConfig
 
-from support.cluster import API_VERSION, Namespace, Object, kubectl
+from support.cluster import API_VERSION, Namespace, Object, condition, kubectl
+from support.waiting import wait_for
 
 ENDPOINT = "http://minio.minio:9000"  # as pods see it
 
@@ -123,3 +124,17 @@ def data_store(name: str, bucket: str, *, default: bool = True, secret_name: str
 def install(namespace: Namespace, bucket: Bucket, name: str = "store", *, default: bool = True) -> None:
     """Applies Secret and DataStore for a bucket."""
     namespace.apply(secret(name, **root_keys()), data_store(name, bucket.name, default=default))
+
+
+def ready(namespace: Namespace, name: str) -> Object | None:
+    """The store's condition Ready."""
+    return condition(namespace.get("dstore", name), "Ready")
+
+
+def becomes(namespace: Namespace, name: str, status: str, reason: str, *, seconds: float = 30) -> Object:
+    """Waits until Ready has that status and reason."""
+    return wait_for(
+        f"DataStore {name} Ready={status} {reason}, is {ready(namespace, name)}",
+        lambda: (c := ready(namespace, name)) and (c["status"], c["reason"]) == (status, reason) and c,
+        seconds=seconds,
+    )

@@ -36,6 +36,7 @@ def main() -> None:
         time.sleep(0.05)
     for name, command in servers.items():
         start(name, command)
+    start("volumes", [sys.executable, "-B", str(Path(__file__).with_name("volumes.py")), str(STATE)])
     while True:
         reap()
 
@@ -149,7 +150,7 @@ def commands(settings: dict) -> dict[str, list[str]]:
 
 
 def start(name: str, command: list[str]) -> None:
-    program = command if name == "containerd" else [str(BIN / name), *command]
+    program = command if name in ("containerd", "volumes") else [str(BIN / name), *command]
     with (STATE / "log" / f"{name}.log").open("ab") as log:
         child = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     running[child.pid] = name

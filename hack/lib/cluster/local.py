@@ -22,7 +22,7 @@ from .shell import Fail, say, tail, tail_file, wait_for
 NODE = "node0"
 SERVERS = ("containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 IMAGES = ("pause", "coredns", "minio")
-MANIFESTS = ("coredns", "minio")
+MANIFESTS = ("coredns", "minio", "storage")
 
 
 def prepare() -> None:

@@ -56,8 +56,8 @@ KINDS = (
         (
             ("Ready", "string", _ready("status")),
             ("Reason", "string", _ready("reason")),
-            ("Bucket", "string", ".spec['s3','azureBlob','gcs']['bucket','container']"),
-            ("Endpoint", "string", ".spec['s3','azureBlob','gcs'].endpoint"),
+            ("Bucket", "string", ".spec['s3','azureBlob','gcs','volume']['bucket','container','claimName']"),
+            ("Endpoint", "string", ".spec['s3','azureBlob','gcs','http']['endpoint','baseUrl']"),
             ("Checked", "date", ".status.checked"),
             AGE,
         ),

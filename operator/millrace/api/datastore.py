@@ -9,10 +9,15 @@ from pydantic import Field
 from millrace.api.base import Conditions, Metadata, Model, Name, Reference, exactly_one, rule, validated
 
 DEFAULT_ANNOTATION = "millrace.dev/is-default"
-KINDS = ("s3", "azureBlob", "gcs")
+OBJECT_STORES = ("s3", "azureBlob", "gcs")
+KINDS = (*OBJECT_STORES, "http", "volume")
 
 SecretKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
 Prefix = Annotated[str, Field(max_length=512, pattern=r"^[^/\x00-\x1f]([^\x00-\x1f]*[^/\x00-\x1f])?$")]
+
+GEN1 = ".azuredatalakestore.net"
+GEN1_RETIRED = "Azure Data Lake Storage Gen1 was retired in 2024; move the data to Gen2, which is azureBlob"
+NO_HADOOP = "Hadoop is not supported; copy the data to an object store"
 
 NO_PARENT_SEGMENTS = "!self.split('/').exists(part, part == '..' || part == '.')"
 
@@ -44,6 +49,28 @@ KeyPrefix = Annotated[
 ]
 
 
+class WebIdentity(Model):
+    """How the run's ServiceAccount gets keys: a token of it, for that audience, is exchanged at a security token service."""
+
+    audience: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Whom the token is for. sts.amazonaws.com if absent."
+    )
+    role_arn: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        None, description="The role that is assumed; Amazon wants one."
+    )
+    endpoint: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$",
+                max_length=512,
+                description="Address of the service. Absent: the store's own endpoint, else Amazon's of the region.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class S3(Model):
     """A bucket of an S3 store."""
 
@@ -62,6 +89,7 @@ class S3(Model):
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] | None = None
     prefix: KeyPrefix | None = None
     path_style: bool | None = Field(None, description="Bucket in the path (the default) or in the host name.")
+    web_identity: WebIdentity | None = Field(None, description="Runs reach the bucket as their own ServiceAccount.")
 
 
 class AzureBlob(Model):
@@ -72,7 +100,8 @@ class AzureBlob(Model):
             "!has(self.endpoint) || !self.endpoint.contains('.dfs.')",
             "endpoint must be the account's blob endpoint, which ADLS Gen2 has, too: https://ACCOUNT.blob.core.windows.net",
             field=".endpoint",
-        )
+        ),
+        rule(f"!has(self.endpoint) || !self.endpoint.contains('{GEN1}')", GEN1_RETIRED, field=".endpoint"),
     )
 
     account: Annotated[str, Field(pattern=r"^[a-z0-9]{3,24}$", max_length=24)]
@@ -110,6 +139,32 @@ class Gcs(Model):
     ) = None
 
 
+class Http(Model):
+    """A web server whose files are read by https. It lists no folders, and nothing is written to it."""
+
+    model_config = validated(
+        rule(f"!self.baseUrl.contains('{GEN1}')", GEN1_RETIRED, field=".baseUrl"),
+        rule("!self.baseUrl.contains('/webhdfs')", NO_HADOOP, field=".baseUrl"),
+    )
+
+    base_url: Annotated[
+        str,
+        Field(
+            pattern=r"^https://[!-\"$->A-\[\]-~]+$",
+            max_length=1024,
+            description="What all paths are below, without a query.",
+        ),
+    ]
+
+
+class Volume(Model):
+    """A PersistentVolumeClaim of the same namespace, read and written as the user that the run's pod has."""
+
+    claim_name: Name
+    sub_path: KeyPrefix | None = Field(None, description="The folder of the claim that is the store; made where absent.")
+    read_only: bool | None = Field(None, description="Mounted read-only; no output goes there.")
+
+
 class CredentialKeys(Model):
     """Which keys of the Secret are the credentials."""
 
@@ -118,7 +173,7 @@ class CredentialKeys(Model):
         SecretKey,
         Field(
             description="s3: the secret key; azureBlob: the account's key or a shared access signature; "
-            "gcs: a service account's key, as JSON."
+            "gcs: a service account's key, as JSON; http: what the header Authorization is to have, such as Bearer TOKEN."
         ),
     ] = "secret_key"  # noqa: S105 - the name of a key
 
@@ -137,16 +192,35 @@ class CaBundleReference(Model):
     key: SecretKey | None = None
 
 
+Place = S3 | AzureBlob | Gcs | Http | Volume
+
+
 class DataStoreSpec(Model):
     """Where data is."""
 
-    model_config = validated(exactly_one(*KINDS))
+    model_config = validated(
+        exactly_one(*KINDS),
+        rule(
+            "!has(self.volume) || !(has(self.credentials) || has(self.caBundleRef))",
+            "credentials and caBundleRef do not go with volume: the pod's user reads and writes it",
+            field=".volume",
+        ),
+        rule(
+            "!has(self.s3) || !has(self.s3.webIdentity) || !has(self.credentials)",
+            "credentials and s3.webIdentity exclude each other: runs are the store's user, or themselves",
+            field=".s3",
+        ),
+    )
 
     s3: S3 | None = None
     azure_blob: AzureBlob | None = None
     gcs: Gcs | None = None
+    http: Http | None = None
+    volume: Volume | None = None
     credentials: Credentials | None = Field(
-        None, description="Absent: s3: requests are not signed; azureBlob, gcs: the identity of the run, if it has one."
+        None,
+        description="Absent: s3: webIdentity, else requests are not signed; http: nor are they; "
+        "azureBlob, gcs: the identity of the run, if it has one.",
     )
     ca_bundle_ref: CaBundleReference | None = None
 
@@ -156,12 +230,17 @@ class DataStoreSpec(Model):
         return next((kind for kind, place in zip(KINDS, self._places(), strict=True) if place), None)
 
     @property
-    def place(self) -> S3 | AzureBlob | Gcs | None:
+    def place(self) -> Place | None:
         """What stands under that kind."""
         return next((place for place in self._places() if place), None)
 
-    def _places(self) -> tuple[S3 | AzureBlob | Gcs | None, ...]:
-        return (self.s3, self.azure_blob, self.gcs)
+    @property
+    def writable(self) -> bool:
+        """Whether an output can go there."""
+        return not (self.http or (self.volume and self.volume.read_only))
+
+    def _places(self) -> tuple[Place | None, ...]:
+        return (self.s3, self.azure_blob, self.gcs, self.http, self.volume)
 
 
 class DataStoreStatus(Model):

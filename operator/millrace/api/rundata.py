@@ -46,6 +46,15 @@ class Input(Model):
             "optional and stage Never do not go with inline; a JSON value for the handler goes under parameters",
         ),
         rule("!has(self.glob) || !has(self.type) || self.type != 'uri_file'", "glob goes with type uri_folder only"),
+        rule(
+            "!has(self.stage) || self.stage != 'Mount' || has(self.asset) || has(self.dataStore)",
+            "stage Mount is for a DataStore of kind volume only",
+            field=".stage",
+        ),
+        rule(
+            "!has(self.stage) || self.stage != 'Mount' || !(has(self.glob) || has(self.optional))",
+            "glob and optional do not go with stage Mount: what is mounted is the place as it is",
+        ),
     )
 
     name: Label
@@ -71,10 +80,10 @@ class Input(Model):
         None, description="Written as NAME.csv and NAME.json; in the payload as scoring.input_data."
     )
     type: Literal["uri_folder", "uri_file"] | None = Field(None, description="The asset's type, else uri_folder, if absent.")
-    stage: Literal["Auto", "Download", "Never"] | None = Field(
+    stage: Literal["Auto", "Download", "Mount", "Never"] | None = Field(
         None,
         description="Auto, the default: what is in the namespace's default store is downloaded, "
-        "what is in another one is left to the script, by its reference.",
+        "what is in another one is left to the script, by its reference. Mount: the claim of a volume itself, read-only.",
     )
     optional: bool | None = Field(None, description="Nothing there is no failure.")
     glob: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(

@@ -8,9 +8,9 @@ from typing import Any
 from millrace import protocol as p
 from millrace.api.base import API_VERSION, Metadata, seconds
 from millrace.api.datastore import DataStore
-from millrace.build import pod
+from millrace.build import pod, stores
 from millrace.build.payload import payload
-from millrace.build.plan import for_attempt, store_entry
+from millrace.build.plan import for_attempt, https_inputs, store_entry
 from millrace.domain.labels import (
     ASSETS,
     ATTEMPT,
@@ -89,7 +89,7 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         JOBRUN: label_value(run.metadata.name),
         JOB_ID: run.metadata.uid,
         ATTEMPT: str(attempt),
-        **pod.identity_labels(resolved.stores),
+        **stores.identity_labels(resolved.stores),
     }
     about = {REVISION: resolved.revision}
     if origin := resolved.origin:
@@ -139,7 +139,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them.
     """
     template = previous["spec"]["template"]
-    kept = (*MANAGED_BY, COMPONENT, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, pod.AZURE_IDENTITY)
+    kept = (*MANAGED_BY, COMPONENT, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, stores.AZURE_IDENTITY)
     labels = {key: value for key, value in previous["metadata"]["labels"].items() if key in kept} | {ATTEMPT: str(attempt)}
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
@@ -175,19 +175,25 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
     appears; a failed probe is started again with the kubelet's back-off (10 s to 5 min).
     """
     labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name)}
-    labels |= pod.identity_labels((store,))
+    labels |= stores.identity_labels((store,))
+    plan = {"stores": [store_entry(store, 0)], **({"httpsInputs": https_inputs(settings)} if store.spec.http else {})}
     container = {
         "name": "probe",
         "image": settings.stage_image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["probe"],
         "env": [
-            {"name": p.PROBE_VARIABLE, "value": pod.escaped(pod.compact({"stores": [store_entry(store, 0)]}))},
-            *pod.credentials_env(store, 0),
+            {"name": p.PROBE_VARIABLE, "value": pod.escaped(pod.compact(plan))},
+            *stores.credentials_env(store, 0),
         ],
         "resources": settings.chore_resources,
         "securityContext": pod.security_context(read_only=True),
-        "volumeMounts": [{"name": "work", "mountPath": "/tmp"}, *pod.ca_mounts((store,))],  # noqa: S108
+        "volumeMounts": [
+            {"name": "work", "mountPath": "/tmp"},  # noqa: S108
+            *stores.ca_mounts((store,)),
+            *stores.claim_mounts((store,), written=set()),
+            *stores.token_mounts((store,)),
+        ],
     }
     return {
         "apiVersion": "batch/v1",
@@ -211,7 +217,12 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
                     "securityContext": pod.pod_security_context(settings),
                     "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
                     "containers": [container],
-                    "volumes": [{"name": "work", "emptyDir": {}}, *pod.ca_volumes((store,))],
+                    "volumes": [
+                        {"name": "work", "emptyDir": {}},
+                        *stores.ca_volumes((store,)),
+                        *stores.claim_volumes((store,)),
+                        *stores.token_volumes((store,)),
+                    ],
                 },
             },
         },

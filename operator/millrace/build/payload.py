@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.api.datastore import AzureBlob, DataStore
+from millrace.api.datastore import DataStore
 from millrace.domain.resolve import substitute
 from millrace.domain.resolved import Resolved, ResolvedInput
+
+_CONNECTED = {"volume": "fs"}  # a storage volume, in the words of watsonx; what is not here is a connection_asset
 
 
 def _connection(store: DataStore) -> dict[str, Any]:
     fields = store.spec.place.dump() if store.spec.place else {}
-    found = {"name": store.metadata.name, "endpoint_url": fields.get("endpoint")}
-    found |= {key: fields.get(key) for key in ("account", "container", "bucket", "region")}
+    found = {"name": store.metadata.name, "endpoint_url": fields.get("endpoint") or fields.get("baseUrl")}
+    found |= {key: fields.get(key) for key in ("account", "container", "bucket", "region", "claimName")}
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _location(store: DataStore, path: str) -> dict[str, Any]:
-    place = store.spec.place
-    if place is None:
-        return {"path": path}
-    bucket = {"container": place.container} if isinstance(place, AzureBlob) else {"bucket": place.bucket}
-    return {**bucket, "path": f"{place.prefix}/{path}" if place.prefix else path}
+    fields = store.spec.place.dump() if store.spec.place else {}
+    above = fields.get("prefix") or fields.get("subPath")
+    return {
+        **{key: fields[key] for key in ("bucket", "container") if key in fields},
+        "path": f"{above}/{path}" if above else path,
+    }
 
 
 def reference(found: ResolvedInput) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def reference(found: ResolvedInput) -> dict[str, Any]:
         return {"id": found.input.name, "type": "url", "location": {"href": found.input.uri}}
     return {
         "id": found.input.name,
-        "type": "data_asset" if found.staged else "connection_asset",
+        "type": "data_asset" if found.staged else _CONNECTED.get(found.store.spec.kind or "", "connection_asset"),
         "connection": _connection(found.store),
         "location": _location(found.store, found.path),
     }
@@ -49,7 +52,7 @@ def _output_references(resolved: Resolved) -> list[dict[str, Any]]:
             references.append(
                 {
                     "id": output.name,
-                    "type": "connection_asset",
+                    "type": _CONNECTED.get(found.store.spec.kind or "", "connection_asset"),
                     "connection": _connection(found.store),
                     "location": _location(found.store, substitute(found.key, resolved.run)),
                 }

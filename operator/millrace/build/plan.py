@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Any
 
@@ -10,8 +11,8 @@ from millrace.api.datastore import DataStore
 from millrace.build.payload import reference
 from millrace.domain.resolved import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
-from millrace.domain.web import file_name
-from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR
+from millrace.domain.web import below, file_name
+from millrace.protocol import CA_DIR, IN_DIR, OUT_DIR, SOURCE_DIR, STOP_SECONDS, STORES_DIR, TOKEN_FILE, TOKENS_DIR
 
 LOG_BYTES = 64 * 1024 * 1024
 INDEX_CA_FILE = CA_DIR + "/index/ca.crt"
@@ -29,18 +30,38 @@ def quantity(text: str | int) -> int:
 
 
 def store_entry(store: DataStore, index: int) -> dict[str, Any]:
-    """One store of the plan; its place in the list names its credentials' variables. One that is no service is a folder."""
+    """One store of the plan; its place in the list names its credentials' variables. A claim is a folder in the pod, and
+    so is one of a local run."""
     place: dict[str, Any] = {"folder": f"{STORES_DIR}/{index}"}
-    if store.spec.kind and store.spec.place:
+    if volume := store.spec.volume:
+        place["claim"] = "/".join(part for part in (volume.claim_name, volume.sub_path) if part)
+    elif store.spec.kind and store.spec.place:
         place = {store.spec.kind: store.spec.place.dump()}
     if store.spec.s3:
         place["s3"].setdefault("pathStyle", True)
+        if store.spec.s3.web_identity:
+            place["token"] = f"{TOKENS_DIR}/{index}/{TOKEN_FILE}"
     return {
         "name": store.metadata.name,
         **place,
         "credentials": store.spec.credentials is not None,
         "ca": f"{CA_DIR}/{index}/ca.crt" if store.spec.ca_bundle_ref else None,
     }
+
+
+def _folder(name: str, *, alone: bool) -> str:
+    return IN_DIR if alone else f"{IN_DIR}/{name}"
+
+
+def _alone(resolved: Resolved) -> bool:
+    """Whether one input is staged: it lies right in the folder of inputs."""
+    return sum(found.staged for found in resolved.inputs) == 1
+
+
+def staged_path(found: ResolvedInput, resolved: Resolved) -> str:
+    """Where user code finds a staged input: the file of a uri_file, else the folder."""
+    folder = _folder(found.input.name, alone=_alone(resolved))
+    return f"{folder}/{posixpath.basename(found.path.strip('/'))}" if found.type == "uri_file" else folder
 
 
 def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[str, Any]:
@@ -50,20 +71,25 @@ def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[
     where: dict[str, Any] = {"inline": True, "key": f"{name}.csv"}
     if found.store:
         where = {"store": index[found.store.metadata.name], "key": found.path.strip("/")}
+        if web := found.store.spec.http:
+            where |= {"uri": below(web.base_url, found.path), "sha256": None}
+        elif found.mounted:
+            where["mount"] = True
     elif uri := found.input.uri:
         where = {"uri": uri, "key": file_name(uri, name), "sha256": found.input.sha256}
     return {
         "name": name,
         "type": found.type,
         **where,
-        "path": IN_DIR if alone else f"{IN_DIR}/{name}",
+        "path": _folder(name, alone=alone),
         "glob": found.input.glob,
         "optional": bool(found.input.optional),
         "stage": True,
     }
 
 
-def _https_inputs(settings: Settings) -> dict[str, Any]:
+def https_inputs(settings: Settings) -> dict[str, Any]:
+    """What may be asked by https."""
     found = settings.https_inputs
     return {"allow": found.allow, "deny": found.deny, "maxBytes": quantity(found.max_size)}
 
@@ -72,7 +98,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
     """The plan of a run, without its attempt (for_attempt adds it). It holds no secret."""
     run, function = resolved.run, resolved.function
     index = {store.metadata.name: number for number, store in enumerate(resolved.stores)}
-    alone = sum(found.staged for found in resolved.inputs) == 1
+    alone = _alone(resolved)
     timeouts = run.spec.timeouts
     return {
         "run": {
@@ -115,7 +141,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
         },
         "cache": {"store": index[resolved.cache_store.metadata.name]} if resolved.cache_store else None,
         "index": {"url": settings.index_url, "ca": INDEX_CA_FILE if settings.ca_bundle_file else None},
-        **({"httpsInputs": _https_inputs(settings)} if resolved.fetches else {}),
+        **({"httpsInputs": https_inputs(settings)} if resolved.fetches else {}),
         "logs": {"store": index[resolved.logs_store.metadata.name], "prefix": f"logs/{run.metadata.name}/"}
         if resolved.logs_store
         else None,

@@ -7,15 +7,24 @@ from typing import Any
 
 from millrace import protocol as p
 from millrace.api.base import seconds
-from millrace.api.datastore import CredentialKeys, DataStore
-from millrace.build.plan import for_attempt, plan
-from millrace.domain.resolved import Resolved
+from millrace.build.plan import for_attempt, plan, staged_path
+from millrace.build.stores import (
+    AZURE_WITHOUT,
+    ca_mounts,
+    ca_volumes,
+    claim_mount,
+    claim_mounts,
+    claim_volumes,
+    credentials_env,
+    identity_labels,
+    mount,
+    token_mounts,
+    token_volumes,
+)
+from millrace.domain.resolved import Resolved, ResolvedInput
 from millrace.domain.settings import Settings
 
 AUTHORITIES = "millrace-authorities"  # ConfigMap with the installation's certificate authorities, in the run's namespace
-
-AZURE_IDENTITY = "azure.workload.identity/use"  # label
-AZURE_WITHOUT = "azure.workload.identity/skip-containers"  # annotation
 
 Manifest = dict[str, Any]
 
@@ -43,66 +52,6 @@ def security_context(*, read_only: bool) -> Manifest:
     """What Pod Security `restricted` asks of a container; ours also have a read-only root."""
     context: Manifest = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     return {**context, "readOnlyRootFilesystem": True} if read_only else context
-
-
-def credentials_env(store: DataStore, index: int, *, optional: bool = False) -> list[Manifest]:
-    """A store's credentials as variables that the kubelet fills; the operator never reads the Secret.
-
-    optional: a Secret or a key that is not there does not hold up the pod.
-    """
-    credentials = store.spec.credentials
-    if credentials is None or store.spec.kind is None:
-        return []
-    keys = credentials.keys or CredentialKeys()
-    named = {"ACCESS_KEY": keys.access_key, "SECRET_KEY": keys.secret_key}
-    return [
-        {
-            "name": p.store_variable(index, variable),
-            "valueFrom": {
-                "secretKeyRef": {
-                    "name": credentials.secret_ref.name,
-                    "key": named[variable],
-                    **({"optional": True} if optional else {}),
-                }
-            },
-        }
-        for variable in p.STORE_KEYS[store.spec.kind]
-    ]
-
-
-def identity_labels(stores: tuple[DataStore, ...]) -> dict[str, str]:
-    """The label that asks Azure's webhook for the identity of the pod's ServiceAccount, where a store has no credentials."""
-    asked = any(store.spec.azure_blob and not store.spec.credentials for store in stores)
-    return {AZURE_IDENTITY: "true"} if asked else {}
-
-
-def ca_volumes(stores: tuple[DataStore, ...], needed: int = 1) -> list[Manifest]:
-    """A volume for each store that has a certificate authority of its own; the pod waits for those of the first `needed`."""
-    return [
-        {
-            "name": f"ca-{index}",
-            "configMap": {
-                "name": store.spec.ca_bundle_ref.config_map,
-                "items": [{"key": store.spec.ca_bundle_ref.key or "ca.crt", "path": "ca.crt"}],
-                **({"optional": True} if index >= needed else {}),
-            },
-        }
-        for index, store in enumerate(stores)
-        if store.spec.ca_bundle_ref
-    ]
-
-
-def ca_mounts(stores: tuple[DataStore, ...]) -> list[Manifest]:
-    """The mounts of ca_volumes."""
-    return [
-        {"name": f"ca-{index}", "mountPath": f"{p.CA_DIR}/{index}", "readOnly": True}
-        for index, store in enumerate(stores)
-        if store.spec.ca_bundle_ref
-    ]
-
-
-def _mount(name: str, path: str, *, read_only: bool = False) -> Manifest:
-    return {"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})}
 
 
 def escaped(value: str) -> str:
@@ -135,6 +84,11 @@ def needs_stage(resolved: Resolved) -> bool:
     )
 
 
+def needs_copies(resolved: Resolved) -> bool:
+    """Whether stage puts something into the inputs' volume."""
+    return any(found.staged and not found.mounted for found in resolved.inputs)
+
+
 def needs_collect(resolved: Resolved) -> bool:
     """Whether something is uploaded."""
     return bool(resolved.outputs or resolved.logs_store)
@@ -142,19 +96,22 @@ def needs_collect(resolved: Resolved) -> bool:
 
 def _stage(resolved: Resolved, settings: Settings) -> Manifest:
     stores, needed = resolved.stores, len(resolved.data_stores)
+    logs = {resolved.logs_store.metadata.name} if resolved.logs_store else set()  # of a stage that fails
     mounts = [
-        _mount("ctl", p.CTL_DIR),
-        _mount("run", p.RUN_DIR),
-        _mount("source", p.SOURCE_DIR, read_only=True),
-        _mount("pod", p.POD_INFO_DIR, read_only=True),
-        _mount("seal", p.SEAL_DIR),
-        _mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
+        mount("ctl", p.CTL_DIR),
+        mount("run", p.RUN_DIR),
+        mount("source", p.SOURCE_DIR, read_only=True),
+        mount("pod", p.POD_INFO_DIR, read_only=True),
+        mount("seal", p.SEAL_DIR),
+        mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
         *ca_mounts(stores),
+        *claim_mounts(stores, written=logs),
+        *token_mounts(stores),
     ]
-    if any(found.staged for found in resolved.inputs):
-        mounts.append(_mount("in", p.IN_DIR))
+    if needs_copies(resolved):
+        mounts.append(mount("in", p.IN_DIR))
     if settings.ca_bundle_file and resolved.needs_authorities:
-        mounts.append(_mount("authorities", f"{p.CA_DIR}/index", read_only=True))
+        mounts.append(mount("authorities", f"{p.CA_DIR}/index", read_only=True))
     return {
         "name": p.STAGE,
         "image": settings.stage_image,
@@ -171,20 +128,27 @@ def _stage(resolved: Resolved, settings: Settings) -> Manifest:
     }
 
 
+def _mounted(found: ResolvedInput, resolved: Resolved) -> Manifest:
+    """The place of a claim that is an input, where it would be copied to."""
+    assert found.store is not None
+    return claim_mount(resolved.stores, found.store, staged_path(found, resolved), found.path.strip("/"))
+
+
 def _main(resolved: Resolved) -> Manifest:
     spec = resolved.run.spec
     mounts = [
-        _mount("run", p.RUN_DIR),
-        _mount("source", p.SOURCE_DIR, read_only=True),
-        _mount("pod", p.POD_INFO_DIR, read_only=True),
-        _mount("tmp", "/tmp"),  # noqa: S108 - the run's scratch
+        mount("run", p.RUN_DIR),
+        mount("source", p.SOURCE_DIR, read_only=True),
+        mount("pod", p.POD_INFO_DIR, read_only=True),
+        mount("tmp", "/tmp"),  # noqa: S108 - the run's scratch
     ]
     if needs_stage(resolved):
-        mounts.append(_mount("ctl", p.CTL_DIR, read_only=True))
-    if any(found.staged for found in resolved.inputs):
-        mounts.append(_mount("in", p.IN_DIR, read_only=True))
+        mounts.append(mount("ctl", p.CTL_DIR, read_only=True))
+    if needs_copies(resolved):
+        mounts.append(mount("in", p.IN_DIR, read_only=True))
+    mounts += [_mounted(found, resolved) for found in resolved.inputs if found.mounted]
     if resolved.outputs:
-        mounts.append(_mount("out", p.OUT_VOLUME))
+        mounts.append(mount("out", p.OUT_VOLUME))
     runtime = p.IMAGE_RUNTIME_DIR if resolved.image_is_ours else p.RUNTIME_DIR
     container = {
         "name": p.MAIN,
@@ -202,16 +166,19 @@ def _main(resolved: Resolved) -> Manifest:
 
 def _collect(resolved: Resolved, settings: Settings) -> Manifest:
     stores = resolved.data_stores
+    written = {store.metadata.name for store in resolved.written_stores}
     mounts = [
-        _mount("ctl", p.CTL_DIR, read_only=True),
-        _mount("run", p.RUN_DIR, read_only=True),
-        _mount("seal", p.SEAL_DIR, read_only=True),
-        _mount("pod", p.POD_INFO_DIR, read_only=True),
-        _mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
+        mount("ctl", p.CTL_DIR, read_only=True),
+        mount("run", p.RUN_DIR, read_only=True),
+        mount("seal", p.SEAL_DIR, read_only=True),
+        mount("pod", p.POD_INFO_DIR, read_only=True),
+        mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
         *ca_mounts(stores),
+        *claim_mounts(stores, written=written, only=True),
+        *token_mounts(stores),
     ]
     if resolved.outputs:
-        mounts.append(_mount("out", p.OUT_VOLUME, read_only=True))
+        mounts.append(mount("out", p.OUT_VOLUME, read_only=True))
     return {
         "name": p.COLLECT,
         "image": settings.stage_image,
@@ -244,7 +211,7 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
     ]
     if needs_stage(resolved):
         volumes += [{"name": name, "emptyDir": {}} for name in ("ctl", "seal", "work")]
-    if any(found.staged for found in resolved.inputs):
+    if needs_copies(resolved):
         volumes.append({"name": "in", "emptyDir": {}})
     if resolved.outputs:
         volumes.append({"name": "out", "emptyDir": dict(limit)})
@@ -253,6 +220,8 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
     return [
         *volumes,
         *(ca_volumes(resolved.stores, len(resolved.data_stores)) if needs_stage(resolved) else []),
+        *claim_volumes(resolved.stores),
+        *token_volumes(resolved.stores),
         *spec.volumes,
     ]
 

@@ -98,6 +98,8 @@ def place_of(output: OutputStatus) -> Place:
     """Bucket and key of an output's uri: pure."""
     scheme, _, rest = (output.uri or "").partition("://")
     bucket, _, key = rest.partition("/")
+    if scheme not in SCHEMES and "/paths/" in (output.uri or ""):
+        raise Refused(f"output {output.name} lies in a claim, at {output.uri}", "read it in a run, as an input")
     if scheme not in SCHEMES or not bucket or not key:
         raise Refused(f"output {output.name} lies at {output.uri}, which this version cannot fetch")
     return Place(SCHEMES[scheme], bucket, key)

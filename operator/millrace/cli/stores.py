@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.api.datastore import CredentialKeys, DataStore
+from millrace.api.datastore import OBJECT_STORES, CredentialKeys, DataStore
 from millrace.build.plan import store_entry
 from millrace.cli import tunnel
 from millrace.cli.cluster import CONFIG_MAPS, SECRETS, Cluster
@@ -39,6 +39,11 @@ async def opened(cluster: Cluster, store: DataStore, workshop: Path) -> AsyncIte
     """The store, by a tunnel where only the cluster knows its endpoint."""
     from millrace.data.stores import open_store
 
+    if store.spec.kind not in OBJECT_STORES:
+        raise Refused(
+            f"DataStore {store.metadata.name} is a {store.spec.kind}, which is in reach of the cluster's pods only",
+            "read it in a run, as an input",
+        )
     entry = {**store_entry(store, 0), "ca": await _authority(cluster, store, workshop)}
     place = entry[str(store.spec.kind)]
     place.pop("prefix", None)  # the status has full keys

@@ -46,6 +46,10 @@ def told(where: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _REASONS:
             raise DataError("StoreFull", f"{where}: {_REASONS[error.errno]}") from None
+        if error.errno == errno.EROFS:
+            raise DataError("AccessDenied", f"{where}: {error.strerror}") from None
+        if error.errno == errno.EOPNOTSUPP:  # of os.link, and final: hours of trying would not help
+            raise DataError("InvalidStore", f"{where}: this file system has no hard links, which publishing needs") from None
         if error.errno in _NOT_A_NAME:
             raise DataError("KeyRefused", f"{where}: {error.strerror}") from None
         raise DataError("Unreachable", f"{where}: {error.strerror}") from None
@@ -59,17 +63,15 @@ def is_hidden(name: str) -> bool:
 class FolderUploads:
     """Uploads into a folder: an upload's id is the end of a hidden file's name."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, where: Callable[[str], str]) -> None:
+        """`where` names the place of a key for messages."""
+        self._folder, self._where = folder, where
 
     def hidden(self, key: str, upload_id: str) -> Path:
         """The file of an upload."""
         target = self._folder / key
         name = target.name.encode()[:_NAME_BYTES].decode(errors="ignore")
         return target.with_name(f".{name}.millrace-{upload_id}")
-
-    def _where(self, key: str) -> str:
-        return str(self._folder / key)
 
     def begin(self, key: str) -> str:
         """An upload's empty file, and the folders above it; its id. Raises DataError."""
@@ -79,7 +81,7 @@ class FolderUploads:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except FileExistsError:
-                raise DataError("KeyRefused", f"{path.parent}: a file where a folder is needed") from None
+                raise DataError("KeyRefused", f"{self._where(key)}: a file where a folder is needed") from None
             path.open("xb").close()
         return upload_id
 

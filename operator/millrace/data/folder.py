@@ -20,12 +20,13 @@ class FolderStore:
     """A store whose keys are paths below a folder, which is made when something is first written."""
 
     prefix = ""
-    identity: Identity = "Store"
+    identity: Identity = "Job"  # the user that the pod has
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.name = str(entry["name"])
+        self._claim = str(entry.get("claim") or "")
         self.folder = Path(os.path.realpath(entry["folder"]))
-        self.uploads = FolderUploads(self.folder)
+        self.uploads = FolderUploads(self.folder, self.where)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -35,11 +36,14 @@ class FolderStore:
         return checked_key(self.name, "", relative)
 
     def where(self, key: str = "") -> str:
-        """The path."""
-        return f"{self.folder}/{key}" if key else str(self.folder)
+        """The path; of a claim with its name, since nobody knows where a pod has it."""
+        place = f"claim {self._claim}:" if self._claim else str(self.folder)
+        return f"{place}/{key}" if key else place
 
     def uri(self, key: str) -> str:
-        """The path as a `file://` reference."""
+        """The path as a `file://` reference; of a claim as STORE/paths/PATH."""
+        if self._claim:
+            return f"{self.name}/paths/{key}"
         return (self.folder / key).as_uri() + ("/" if key.endswith("/") else "")
 
     def probe(self, *, seconds: float) -> None:  # noqa: ARG002 - a folder answers or blocks
@@ -82,6 +86,13 @@ class FolderStore:
                 yield entry
             if empty and key.startswith(prefix):
                 yield Entry(key, 0, "")
+
+    def type_of(self, key: str) -> str | None:
+        """What lies under a key: "uri_file", "uri_folder" or None. Raises DataError."""
+        with told(self.where(key)):
+            if not os.path.lexists(self.folder / key):
+                return None
+            return "uri_folder" if stat.S_ISDIR(self._state(key)[1].st_mode) else "uri_file"
 
     def _state(self, key: str) -> tuple[str, os.stat_result]:
         """(real path, status) of what lies under a key. Raises DataError."""

@@ -24,6 +24,7 @@ from millrace.data.model import CredentialSource, Identity
 from millrace.data.multipart import S3Uploads
 from millrace.data.objects import RETRIES, connect, named, parse_xml, place, put_object, range_of
 from millrace.data.stores import Entry
+from millrace.data.sts import WebIdentityKeys
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -66,6 +67,8 @@ class S3:
         endpoint = str(spec.get("endpoint") or f"https://s3.{self.region}.amazonaws.com")
         self.connection = connect(entry, endpoint, read_seconds)
         self.identity: Identity = "Anonymous" if credentials is None else "Store"
+        if credentials is None and "token" in entry:
+            credentials, self.identity = WebIdentityKeys(entry, read_seconds), "Job"
         self._keys = None if credentials is None else Keys(credentials)
         self._provider = None if self._keys is None else _ForMinio(self._keys)
         self._path_style = bool(spec.get("pathStyle", True))
@@ -76,7 +79,7 @@ class S3:
             raise DataError("InvalidStore", f"store {named(entry)}: the endpoint {host} cannot be used") from None
         if not self._path_style:
             self._minio.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
-        self.objects = self._open_objects()
+        self._objects = self._open_objects()
         self.uploads = S3Uploads(self)
 
     def _base(self) -> str:
@@ -98,6 +101,13 @@ class S3:
             **extra,
         )
 
+    @property
+    def objects(self) -> S3Store:
+        """See Service."""
+        if self._keys is not None:
+            self._keys.current()  # here its failure has a reason; in obstore it would be a text
+        return self._objects
+
     def reload_keys(self) -> None:
         """Makes the next request ask the credential source anew."""
         if self._keys is not None:
@@ -108,14 +118,17 @@ class S3:
         if key:
             return self._minio.get_presigned_url(method, self.bucket, key, expires=PRESIGNED, extra_query_params=dict(query))
         base = f"{self.connection.endpoint}/{quote(self.bucket)}" if self._path_style else f"{self._base()}/"
+        keys = self._provider.retrieve() if self._provider else None
+        if keys and keys.session_token:  # minio-py adds it to the addresses of objects only
+            query = {**query, "X-Amz-Security-Token": keys.session_token}
         url = urlsplit(f"{base}?{urlencode(query, quote_via=quote)}")
-        if self._provider is None:
+        if keys is None:
             return url.geturl()
         signed = presign_v4(
             method=method,
             url=url,
             region=self.region,
-            credentials=self._provider.retrieve(),
+            credentials=keys,
             date=datetime.now(UTC),
             expires=int(PRESIGNED.total_seconds()),
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,19 @@ from urllib.parse import urljoin
 
 import httpcore
 
-from millrace.data.addresses import Policy, Refused, Target, check, check_name, is_number, read_url
+from millrace.data.addresses import Policy, Refused, Target, read_url
+from millrace.data.checked import CONNECT_SECONDS, READ_SECONDS, Checked, Resolve, numbers_of
 from millrace.data.errors import DataError, Reason, untrusted
 from millrace.data.fetch import Counter, open_file, write_at
-from millrace.data.model import Progress, Staged
-from millrace.data.retry import Backoff, remaining
+from millrace.data.model import Identity, Progress, Staged
+from millrace.data.retry import Backoff
 
 REDIRECTS = 3
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0  # a server may be silent for so long
 PATIENCE_SECONDS = 120.0  # a server may be away for so long
 NAME_BYTES = 255
 _MOVED = {301, 302, 303, 307, 308}
 _STATUS: dict[int, Reason] = {401: "AccessDenied", 403: "AccessDenied", 404: "NotFound", 410: "NotFound", 429: "Throttled"}
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-Resolve = Callable[[str, int], list[str]]
 
 
 def stage_web(
@@ -39,6 +36,7 @@ def stage_web(
     *,
     authority: str | None,
     deadline: float,
+    authorization: str | None = None,
     progress: Progress | None = None,
     resolve: Resolve | None = None,
 ) -> Staged:
@@ -49,19 +47,21 @@ def stage_web(
     stored as they come, not unpacked. A transfer that breaks off goes on where it was, if the server can say that the
     file is the same, else from its start.
 
-    authority: a file of certificates to trust instead of the system's. deadline: instant of time.monotonic(). resolve:
-    the numbers of a name, instead of the system's.
+    authority: a file of certificates to trust instead of the system's. deadline: instant of time.monotonic().
+    authorization: the header of that name, which no other host gets that the first one leads to. resolve: the numbers of
+    a name, instead of the system's.
     Raises DataError: AddressRefused, NotFound, AccessDenied, TooLarge, ChecksumMismatch, TlsUntrusted, Unreachable after
     2 minutes without a byte, BadResponse, NoSpace, Timeout.
     """
     begun = time.monotonic()
+    identity: Identity = "Store" if authorization else "Anonymous"
     policy = Policy.of(limits["allow"], limits["deny"])
     target = Path(item["path"]) / os.path.basename(item["key"])  # noqa: PTH119 - a key is no path
     target.parent.mkdir(parents=True, exist_ok=True)
     counter = Counter(progress)
     first = _read(str(item["uri"]), "the address is refused")
     with open_file(target, first.where) as fd:
-        web = _Web(policy, _context(authority), deadline, resolve or _numbers)
+        web = _Web(policy, _context(authority), deadline, resolve or numbers_of, authorization)
         transfer = _Transfer(web, str(item["uri"]), fd, int(limits["maxBytes"]), counter)
         try:
             transfer.run(deadline)
@@ -69,14 +69,22 @@ def stage_web(
             if error.reason != "NotFound" or not item.get("optional"):
                 raise
             target.unlink()
-            return Staged(bytes=0, files=0, sha256="", seconds=time.monotonic() - begun, identity="Anonymous")
+            return Staged(bytes=0, files=0, sha256="", seconds=time.monotonic() - begun, identity=identity)
     counter.add(0, 1)
     counter.flush()
     digest = transfer.sha.hexdigest()
     if item.get("sha256") and digest != item["sha256"]:
         raise DataError("ChecksumMismatch", f"{first.where}: its SHA-256 is {digest}, not the one that the run names")
     seconds = time.monotonic() - begun
-    return Staged(bytes=transfer.position, files=1, sha256=digest, seconds=seconds, identity="Anonymous")
+    return Staged(bytes=transfer.position, files=1, sha256=digest, seconds=seconds, identity=identity)
+
+
+def probe_web(
+    uri: str, limits: Mapping[str, Any], *, authority: str | None, authorization: str | None, seconds: float
+) -> None:
+    """Whether the server of that address answers; the parameters are stage_web's. Raises DataError."""
+    policy, deadline = Policy.of(limits["allow"], limits["deny"]), time.monotonic() + seconds
+    _Web(policy, _context(authority), deadline, numbers_of, authorization).probe(uri)
 
 
 class _Transfer:
@@ -154,15 +162,19 @@ def _validator(answer: Mapping[str, str]) -> str | None:
 class _Web:
     """Requests that go to checked addresses only."""
 
-    def __init__(self, policy: Policy, context: ssl.SSLContext, deadline: float, resolve: Resolve) -> None:
+    def __init__(
+        self, policy: Policy, context: ssl.SSLContext, deadline: float, resolve: Resolve, authorization: str | None
+    ) -> None:
         self._policy, self._context, self._deadline, self._resolve = policy, context, deadline, resolve
+        self._authorization = authorization
 
     @contextmanager
     def get(self, uri: str, headers: Mapping[str, str]) -> Iterator[tuple[str, int, dict[str, str], Iterable[bytes]]]:
         """(where, status, headers, chunks) of what the address leads to. Raises DataError."""
-        target = _read(uri, "the address is refused")
+        target = first = _read(uri, "the address is refused")
         for _ in range(REDIRECTS + 1):
-            with self._request(target, headers) as (status, answer, chunks):
+            own = {"Authorization": self._authorization} if self._authorization and _same_server(target, first) else {}
+            with self._request(target, {**headers, **own}) as (status, answer, chunks):
                 if status in (200, 206, 416):
                     yield target.where, status, answer, chunks
                     return
@@ -175,9 +187,21 @@ class _Web:
                 target = _read(uri, f"{target.where} leads to an address that is refused")
         raise DataError("BadResponse", f"{target.where}: more than {REDIRECTS} redirects", final=True)
 
+    def probe(self, uri: str) -> None:
+        """Asks for an address; whatever is answered, the server is there. Raises DataError: AccessDenied where it wants
+        other credentials, ServerError, and what keeps it from answering.
+        """
+        target = _read(uri, "the address is refused")
+        own = {"Authorization": self._authorization} if self._authorization else {}
+        with self._request(target, own) as (status, _, _):
+            if status == 401 or (status == 403 and own):
+                raise DataError("AccessDenied", f"{target.where}: the server says HTTP {status}")
+            if status >= 500:
+                raise DataError("ServerError", f"{target.where}: the server says HTTP {status}")
+
     @contextmanager
     def _request(self, target: Target, headers: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str], Iterable[bytes]]]:
-        backend = _Checked(target, self._policy, self._deadline, self._resolve)
+        backend = Checked(target, self._policy, self._deadline, self._resolve)
         url = httpcore.URL(scheme=b"https", host=target.host.encode(), port=target.port, target=target.path.encode())
         sent = {
             "Host": target.authority,
@@ -196,61 +220,8 @@ class _Web:
             yield response.status, found, response.iter_stream()
 
 
-class _Checked(httpcore.NetworkBackend):
-    """Connects to numbers that were judged: the name is asked for once, here."""
-
-    def __init__(self, target: Target, policy: Policy, deadline: float, resolve: Resolve) -> None:
-        self._target, self._policy, self._deadline, self._resolve = target, policy, deadline, resolve
-        self._sockets = httpcore.SyncBackend()
-
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *args: Any, **more: Any) -> _Stream:
-        """The first of the host's numbers that answers."""
-        left = remaining(self._deadline, self._target.where)
-        try:
-            check_name(host, self._policy)
-            numbers = self._resolve(host, port)
-            check(host, numbers, self._policy)
-        except Refused as error:
-            why = f"{self._target.where}: {error}; an administrator can allow it (chart value runs.httpsInputs.allow)"
-            raise DataError("AddressRefused", why) from None
-        for last, number in enumerate(numbers, 1):
-            try:
-                seconds = min(timeout or CONNECT_SECONDS, left)
-                return _Stream(self._sockets.connect_tcp(number, port, seconds, *args, **more), self._deadline)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if last == len(numbers):
-                    raise
-        raise httpcore.ConnectError("the name has no number")
-
-
-class _Stream(httpcore.NetworkStream):
-    """A connection with an end: a server that sends a byte now and then would keep each single read alive."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def _seconds(self, timeout: float | None) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the time for this is over")
-        return min(left, READ_SECONDS if timeout is None else timeout)
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._seconds(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._seconds(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> _Stream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, self._seconds(timeout)), self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+def _same_server(one: Target, other: Target) -> bool:
+    return (one.host, one.port) == (other.host, other.port)
 
 
 def _read(uri: str, what: str) -> Target:
@@ -258,16 +229,6 @@ def _read(uri: str, what: str) -> Target:
         return read_url(uri)
     except Refused as error:
         raise DataError("AddressRefused", f"{what}: {error}") from None
-
-
-def _numbers(host: str, port: int) -> list[str]:
-    """By the system's resolver, as a whole name: a search domain would make `a.b` one of the cluster's names."""
-    try:
-        found = socket.getaddrinfo(host if is_number(host) else f"{host}.", port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        unknown = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-        raise DataError("Unreachable", f"{host}: {error.strerror}", final=unknown) from None
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def _context(authority: str | None) -> ssl.SSLContext:

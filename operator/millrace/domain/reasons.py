@@ -33,6 +33,9 @@ class Reason(StrEnum):
     REFERENCE_FORBIDDEN = "ReferenceForbidden"
     REFERENCE_REJECTED = "ReferenceRejected"
     INLINE_REJECTED = "InlineRejected"
+    LISTING_UNSUPPORTED = "ListingUnsupported"
+    MOUNT_UNSUPPORTED = "MountUnsupported"
+    DATA_STORE_READ_ONLY = "DataStoreReadOnly"
     DATA_STORE_NOT_FOUND = "DataStoreNotFound"
     DATA_STORE_NOT_CHECKED = "DataStoreNotChecked"
     DATA_STORE_NOT_READY = "DataStoreNotReady"
@@ -54,6 +57,7 @@ class Reason(StrEnum):
     IMAGE_PULL = "ImagePull"
     CONFIG_ERROR = "ConfigError"
     VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
     START_ERROR = "StartError"
     # User code, or what it was given, is at fault.
     USER_ERROR = "UserError"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from millrace.api.base import seconds
 from millrace.api.dataasset import DataAsset
-from millrace.api.datastore import DataStore
+from millrace.api.datastore import OBJECT_STORES, DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.api.rundata import Input, Output
@@ -15,6 +15,7 @@ from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
 from millrace.domain.inline import no_table
+from millrace.domain.kinds import check_kinds
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
@@ -91,19 +92,27 @@ def output_key(output: Output, run: JobRun) -> str:
     return f"{folder}/{output.name}/" if output.archive == "None" else f"{folder}/{output.name}.zip"
 
 
-def _logs_store(run: JobRun, default: DataStore | None, outputs: tuple[ResolvedOutput, ...]) -> DataStore | None:
+def _logs_store(
+    run: JobRun, default: DataStore | None, outputs: tuple[ResolvedOutput, ...], stores: Mapping[str, DataStore]
+) -> DataStore | Obstacle | None:
     wanted = run.spec.logs or ("Archive" if run.spec.inputs or run.spec.outputs else "None")
     if wanted == "None":
         return None
-    return default or (outputs[0].store if outputs else None)
+    fitting = [store for store in (default, *(output.store for output in outputs[:1])) if store and store.spec.writable]
+    if fitting:
+        return _check_store(fitting[0].metadata.name, stores) or fitting[0]
+    if run.spec.logs is None:
+        return None
+    what = "logs: Archive needs a default store in the namespace that can be written to, or an output"
+    return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, what)
 
 
 def _cache_store(function: Function, default: DataStore | None, stores: Mapping[str, DataStore]) -> DataStore | None:
     """Where installed requirements are kept. A run never waits for it: it starts later without, but it starts.
 
-    Not in a folder of a local run: who may write beside somebody's data should not decide what code runs.
+    Not in a folder, of a claim or a local run: who may write beside somebody's data should not decide what code runs.
     """
-    if not function.spec.requirements or default is None or default.spec.place is None:
+    if not function.spec.requirements or default is None or default.spec.kind not in OBJECT_STORES:
         return None
     return None if _check_store(default.metadata.name, stores) else default
 
@@ -159,11 +168,15 @@ def resolve(
         for o in run.spec.outputs
         if not o.href
     )
-    logs = _logs_store(run, default, outputs)
-    if run.spec.logs == "Archive" and logs is None:
-        return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, "logs: Archive needs a default store in the namespace, or an output")
-    if logs is not None and (obstacle := _check_store(logs.metadata.name, stores)):
+    staged = tuple(
+        ResolvedInput(i, stores.get(place.store or ""), place.path, _staged(i, place.store, default), place.asset)
+        for i, place in zip(run.spec.inputs, inputs, strict=True)
+    )
+    if obstacle := check_kinds(staged, outputs):
         return obstacle
+    logs = _logs_store(run, default, outputs, stores)
+    if isinstance(logs, Obstacle):
+        return logs
     version = function.spec.python_version or DEFAULT_PYTHON
     own_image = function.spec.image or function.spec.base_image
     return Resolved(
@@ -173,10 +186,7 @@ def resolve(
         image=own_image or settings.python_versions[version],
         image_is_ours=own_image is None,
         python_version=version,
-        inputs=tuple(
-            ResolvedInput(i, stores.get(place.store or ""), place.path, _staged(i, place.store, default), place.asset)
-            for i, place in zip(run.spec.inputs, inputs, strict=True)
-        ),
+        inputs=staged,
         outputs=outputs,
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
@@ -215,7 +225,7 @@ def _staged(found: Input, store: str | None, default: DataStore | None) -> bool:
     if store is None:
         return found.stage != "Never"
     match found.stage or "Auto":
-        case "Download":
+        case "Download" | "Mount":
             return True
         case "Never":
             return False

@@ -31,6 +31,16 @@ class ResolvedInput:
         of_asset = "uri_file" if self.asset and self.asset.spec.type == "uri_file" else "uri_folder"
         return self.input.type or of_asset
 
+    @property
+    def mounted(self) -> bool:
+        """Whether main sees the claim itself; a folder of a local run is copied."""
+        return self.input.stage == "Mount" and self.store is not None and self.store.spec.volume is not None
+
+    @property
+    def fetched(self) -> bool:
+        """Whether stage asks a web address for it."""
+        return self.staged and bool(self.input.uri or (self.store and self.store.spec.http))
+
 
 @dataclass(frozen=True)
 class ResolvedOutput:
@@ -87,12 +97,17 @@ class Resolved:
     @property
     def fetches(self) -> bool:
         """Whether stage asks a web address for a file."""
-        return any(found.input.uri and found.staged for found in self.inputs)
+        return any(found.fetched for found in self.inputs)
 
     @property
     def needs_authorities(self) -> bool:
         """Whether stage asks somebody whose certificate the installation's authorities may have signed."""
         return bool(self.function.spec.requirements) or self.fetches
+
+    @property
+    def written_stores(self) -> tuple[DataStore, ...]:
+        """Stores of the outputs and of the logs."""
+        return (*(output.store for output in self.outputs), *([self.logs_store] if self.logs_store else []))
 
     @property
     def data_stores(self) -> tuple[DataStore, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
@@ -26,3 +26,8 @@ def file_name(uri: str, default: str) -> str:
     name = unquote(path.rpartition("/")[2])
     usable = name not in {"", ".", ".."} and not {"/", "\0"} & set(name) and len(name.encode()) <= NAME_BYTES
     return name if usable else default
+
+
+def below(base: str, path: str) -> str:
+    """The address of a path, as it is written in a manifest, below a web server's."""
+    return f"{base.rstrip('/')}/{quote(path.strip('/'))}"

@@ -50,11 +50,28 @@ def open_stores(plan: Json, indexes: Iterable[int], **options: float) -> dict[in
     opened = {}
     for index in sorted(set(indexes)):
         entry = dict(plan["stores"][index])
-        for key in ("ca", "folder"):
+        for key in ("ca", "folder", "token"):
             if entry.get(key):
                 entry[key] = here(entry[key])
         opened[index] = open_store(entry, _credentials(entry, index), **options)
     return opened
+
+
+def web_access(plan: Json, index: int | None) -> Json:
+    """How stage and probe may ask a web address, of store number `index` or of none: `limits`, `authority` and
+    `authorization` of millrace.data.web. Raises Fault where the pod lacks a key.
+    """
+    entry = {} if index is None else plan["stores"][index]
+    authority = entry.get("ca") or (plan.get("index") or {}).get("ca")
+    limits = plan["httpsInputs"]
+    if cluster := os.environ.get("KUBERNETES_SERVICE_HOST"):  # some clusters have Services at addresses of the internet
+        limits = {**limits, "deny": [*limits["deny"], cluster]}
+    keys = None if index is None else _credentials(entry, index)
+    return {
+        "limits": limits,
+        "authority": here(authority) if authority else None,
+        "authorization": keys.secret_key.strip() if keys else None,
+    }
 
 
 def _credentials(entry: Json, index: int) -> Any:

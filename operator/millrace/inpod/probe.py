@@ -13,7 +13,7 @@ from typing import Any
 
 from millrace import protocol
 from millrace.inpod.faults import Fault
-from millrace.inpod.podplan import open_stores
+from millrace.inpod.podplan import Json, open_stores, web_access
 from millrace.inpod.report import write_failure
 
 CONTAINER = "probe"
@@ -40,21 +40,29 @@ def main() -> int:
 def _probe() -> None:
     try:
         plan = json.loads(os.environ[protocol.PROBE_VARIABLE])
-        count = len(plan["stores"])
+        stores = list(plan["stores"])
     except (KeyError, TypeError, ValueError) as error:
         raise Fault(protocol.EXIT_RUNTIME_ERROR, f"{protocol.PROBE_VARIABLE} is no list of stores: {error!r}") from error
+    for index, entry in enumerate(stores):
+        if "http" in entry:
+            from millrace.data.web import probe_web
+
+            probe_web(entry["http"]["baseUrl"], **web_access(plan, index), seconds=SECONDS)
+        else:
+            _probe_store(plan, index)
+
+
+def _probe_store(plan: Json, index: int) -> None:
     from millrace.data.errors import DataError
 
-    for index, store in open_stores(plan, range(count)).items():
-        try:
-            store.probe(seconds=SECONDS)
-        except DataError as error:
-            # It is there. Whether a run may read it depends on the identity of that run, which is not the probe's.
-            own = not plan["stores"][index].get("credentials") and any(
-                k in plan["stores"][index] for k in protocol.WITH_IDENTITY
-            )
-            if error.reason != "AccessDenied" or not own:
-                raise
+    entry = plan["stores"][index]
+    try:
+        open_stores(plan, [index])[index].probe(seconds=SECONDS)
+    except DataError as error:
+        # It is there. Whether a run may read it depends on the identity of that run, which is not the probe's.
+        own = not entry.get("credentials") and any(kind in entry for kind in protocol.BY_IDENTITY)
+        if error.reason != "AccessDenied" or not own:
+            raise
 
 
 def _late(*_: Any) -> None:

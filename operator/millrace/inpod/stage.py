@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from millrace import protocol
 from millrace.inpod.faults import Fault
-from millrace.inpod.podplan import Json, limit, load_plan, open_stores
+from millrace.inpod.podplan import Json, limit, load_plan, open_stores, web_access
 from millrace.inpod.report import Log, write_failure, write_termination
 from millrace.inpod.runtime.files import Folder
 from millrace.inpod.runtime.paths import here
@@ -122,15 +122,20 @@ def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
         return []
     from millrace.data.errors import DataError
     from millrace.inpod.inline import write_inline
+    from millrace.inpod.mount import check_mount
 
     try:
-        stores = open_stores(plan, [item["store"] for item in wanted if "store" in item])
+        stores = open_stores(plan, [item["store"] for item in wanted if "store" in item and "uri" not in item])
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
     jobs: list[Callable[[], Json]] = []
     for item in wanted:
         if item.get("inline"):
             jobs.append(functools.partial(write_inline, item, log))
+            continue
+        if item.get("mount"):
+            copies = any(not other.get("mount") for other in wanted)
+            jobs.append(functools.partial(check_mount, item, stores[item["store"]], log, beside_copies=copies))
             continue
         fetch = _by_https(plan, item, deadline) if "uri" in item else _from_store(stores[item["store"]], item, deadline)
         jobs.append(functools.partial(_stage_one, item, fetch, log))
@@ -146,17 +151,8 @@ def _from_store(store: Store, item: Json, deadline: float) -> Fetch:
 def _by_https(plan: Json, item: Json, deadline: float) -> Fetch:
     from millrace.data.web import stage_web
 
-    authority = (plan.get("index") or {}).get("ca")
-    limits = plan["httpsInputs"]
-    if cluster := os.environ.get("KUBERNETES_SERVICE_HOST"):  # some clusters have Services at addresses of the internet
-        limits = {**limits, "deny": [*limits["deny"], cluster]}
-    return functools.partial(
-        stage_web,
-        {**item, "path": here(item["path"])},
-        limits,
-        authority=here(authority) if authority else None,
-        deadline=deadline,
-    )
+    access = web_access(plan, item.get("store"))
+    return functools.partial(stage_web, {**item, "path": here(item["path"])}, deadline=deadline, **access)
 
 
 def _do(jobs: list[Callable[[], Json | None]]) -> list[Json | None]:

@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from millrace.api.base import API_VERSION, GROUP, Condition, Metadata, Model
-from millrace.api.datastore import DEFAULT_ANNOTATION, KINDS, DataStore, DataStoreSpec, DataStoreStatus
+from millrace.api.datastore import (
+    DEFAULT_ANNOTATION,
+    GEN1,
+    GEN1_RETIRED,
+    KINDS,
+    NO_HADOOP,
+    DataStore,
+    DataStoreSpec,
+    DataStoreStatus,
+)
 from millrace.api.deployment import DeploymentSpec
 from millrace.api.function import Function, FunctionSpec
 from millrace.api.jobrun import JobRun, JobRunSpec
@@ -177,12 +186,23 @@ def _of_function(spec: Object) -> Iterator[str]:
 
 
 def _of_store(spec: DataStoreSpec) -> Iterator[str]:
-    if sum(place is not None for place in (spec.s3, spec.azure_blob, spec.gcs)) != 1:
+    place = spec.place.dump() if spec.place else {}
+    if len(spec.dump().keys() & set(KINDS)) != 1:
         yield f"spec: exactly one of {', '.join(KINDS)} must be set"
-    elif spec.place and _leaves(spec.place.prefix or ""):
-        yield f"spec.{spec.kind}: prefix must not have the segments . or .."
+    for name in {"prefix", "subPath"} & place.keys():
+        if _leaves(place[name]):
+            yield f"spec.{spec.kind}: {name} must not have the segments . or .."
     if spec.azure_blob and ".dfs." in (spec.azure_blob.endpoint or ""):
         yield "spec.azureBlob.endpoint: the account's blob endpoint is expected, https://ACCOUNT.blob.core.windows.net"
+    for address in ("endpoint", "baseUrl"):
+        if GEN1 in place.get(address, ""):
+            yield f"spec.{spec.kind}.{address}: {GEN1_RETIRED}"
+    if spec.http and "/webhdfs" in spec.http.base_url:
+        yield f"spec.http.baseUrl: {NO_HADOOP}"
+    if spec.s3 and spec.s3.web_identity and spec.credentials:
+        yield "spec.s3: credentials and s3.webIdentity exclude each other"
+    if spec.volume and (spec.credentials or spec.ca_bundle_ref):
+        yield "spec.volume: credentials and caBundleRef do not go with volume"
 
 
 def _leaves(path: str) -> bool:
@@ -226,6 +246,10 @@ def _of_input(item: Input) -> Iterator[str]:
         yield ": optional and stage Never do not go with inline"
     if item.glob and item.type == "uri_file":
         yield ": glob goes with type uri_folder only"
+    if item.stage == "Mount" and not item.data_store:
+        yield ".stage: Mount is for a DataStore of kind volume only"
+    if item.stage == "Mount" and (item.glob or item.optional is not None):
+        yield ": glob and optional do not go with stage Mount"
 
 
 def _of_variables(spec: RunTemplate) -> Iterator[str]:

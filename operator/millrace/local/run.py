@@ -38,6 +38,7 @@ KEYS = {  # of stores whose Secret is not among the manifests
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "azureBlob": ("AZURE_STORAGE_KEY",),
     "gcs": ("GOOGLE_SERVICE_ACCOUNT_KEY",),
+    "http": (),
 }
 SAID_LINES = 40
 # What the scheduler and the kubelet make of a spec, and a process of this machine does not.
@@ -163,12 +164,16 @@ class LocalRun:
         for number, store in enumerate(found.data_stores):  # requirements do without theirs
             if store.spec.place is None:
                 continue
+            if store.spec.volume:
+                why = f"a claim is not on this machine; --store {store.metadata.name}=DIR takes a folder for it"
+                return Obstacle(Reason.DATA_STORE_NOT_READY, f"DataStore {store.metadata.name}: {why}")
             spec = probe_job(store, self._settings)["spec"]["template"]["spec"]
             try:
                 self._pod = Pod(workshop / f"probe-{number}", spec, self._sources(found), python=Path(), folders={})
                 facts = await self._pod.run("probe", self._tell)
             except ConfigError as error:
-                why = f"CredentialsMissing: {error}; {' and '.join(KEYS[store.spec.kind or 's3'])} would do, too"
+                known = KEYS[store.spec.kind or "s3"]
+                why = f"CredentialsMissing: {error}" + (f"; {' and '.join(known)} would do, too" if known else "")
                 return Obstacle(Reason.DATA_STORE_NOT_READY, f"DataStore {store.metadata.name}: {why}")
             report = facts.report()
             if facts.failed:
@@ -186,7 +191,7 @@ class LocalRun:
         for store in found.stores:
             named = store.spec.credentials
             found_here = [os.environ.get(name, "") for name in KEYS.get(store.spec.kind or "", ())]
-            if named and all(found_here):
+            if named and found_here and all(found_here):
                 wanted = named.keys or CredentialKeys()
                 pairs = zip((wanted.secret_key, wanted.access_key), reversed(found_here), strict=False)
                 keys[named.secret_ref.name] = dict(pairs)

@@ -63,6 +63,7 @@ SIGKILL, SIGTERM = 137, 143  # exit codes of processes that died of them
 # How the kubelet words that a pod has used more disk than it may, in contrast to a node that is short of it.
 OVER_LIMIT = "exceed"
 
+_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')  # the scheduler's words
 _EXIT_CODE = re.compile(r"Container (\S+) for pod \S+ failed with exit code (\d+)")
 
 
@@ -89,7 +90,11 @@ def _verdict(container: ContainerFacts, message: str) -> Failure:
 def _of_container(container: ContainerFacts) -> Failure:
     """The failure of a container that has ended with another code than 0."""
     report = container.report()
-    message = str(report.get("message") or ("" if report else container.message))[:1024]
+    message = str(report.get("message") or ("" if report else container.message))
+    data = container.name == p.STAGE and container.exit_code == p.EXIT_STAGE_FAILED
+    if data and report.get("reason") not in (None, Reason.STAGE_FAILED):
+        message = f"{report['reason']}: {message}"  # the data plane's own word, as in those of collect and of stores
+    message = message[:1024]
     return replace(
         _verdict(container, message),
         container=container.name,
@@ -159,6 +164,8 @@ def of_job(job: JobFacts) -> Failure:
 def obstacle_of(pod: PodFacts) -> tuple[str, str] | None:
     """What keeps a pod from starting (reason and message), if anything does."""
     if pod.unschedulable is not None and not pod.scheduled:
+        if claim := _CLAIM.search(pod.unschedulable):
+            return Reason.CLAIM_NOT_FOUND, f"PersistentVolumeClaim {claim[1]} does not exist in this namespace"
         return Reason.UNSCHEDULABLE, pod.unschedulable
     for container in pod.containers.values():
         if container.waiting in WAITING:

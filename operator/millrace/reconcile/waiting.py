@@ -24,7 +24,11 @@ SETTLED_SECONDS = 2  # phases that are over sooner are not written; the kubelet'
 QUIET_SECONDS = 5  # nor are those of a run that is over sooner: it costs its POST and two writes of its status
 SLACK_SECONDS = 60  # what the containers themselves have before we end a pod that is over its deadline
 HOPELESS = {"InvalidImageName"}  # what waits for nothing
-BLOCKING = {Reason.CONFIG_ERROR, Reason.VOLUME_NOT_MOUNTED}  # what heals when somebody makes an object that is missing
+BLOCKING = {
+    Reason.CONFIG_ERROR,
+    Reason.VOLUME_NOT_MOUNTED,
+    Reason.CLAIM_NOT_FOUND,
+}  # what heals when somebody makes an object that is missing
 UNDERWAY = {Reason.STARTING, Reason.RETRYING}  # reasons of a Pending run that nothing holds up
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 
 from support.authority import Authority
-from support.cluster import Namespace, Object, function, job_run, kubectl
+from support.cluster import API_VERSION, Namespace, Object, function, job_run, kubectl
 from support.release import NAMESPACE, released
-from support.store import secret
+from support.store import becomes, secret
 
 SHOW = "def main(data): print(open(data).read(), data.rpartition('/')[2])"
 ROWS = b"age,sex\n63,1\n"
@@ -91,3 +91,25 @@ def test_a_file_of_a_server_that_the_installation_allows_is_staged_and_a_wrong_s
         assert hashlib.sha256(ROWS).hexdigest() in wrong["message"]
         away = run("away", "/away")["failure"]
         assert "10.0.0.1 is a private address" in away["message"]
+        read_a_store_of_that_server(namespace, host, authority)
+
+
+def read_a_store_of_that_server(namespace: Namespace, host: str, authority: Authority) -> None:
+    """The same server as a DataStore, with an authority of its own (row D17: a folder is refused)."""
+    bundle = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": authority.certificate}}
+    spec = {"http": {"baseUrl": f"https://{host}/"}, "caBundleRef": {"configMap": "ca"}}
+    store = {"apiVersion": API_VERSION, "kind": "DataStore", "metadata": {"name": "files"}, "spec": spec}
+    rows = {"name": "data", "dataStore": {"name": "files", "path": "rows.csv"}, "stage": "Download"}
+    namespace.apply(
+        bundle,
+        store,
+        job_run("file", "show", inputs=[{**rows, "type": "uri_file"}]),
+        job_run("folder", "show", inputs=[rows]),
+        job_run("writes", "show", outputs=[{"name": "out", "dataStore": {"name": "files", "path": "x"}}]),
+    )
+    status = namespace.finished("file")
+    assert status["phase"] == "Succeeded", status
+    assert [(entry["bytes"], entry["identityUsed"]) for entry in status["inputs"]] == [(len(ROWS), "Anonymous")]
+    becomes(namespace, "files", "True", "Reachable")
+    assert namespace.finished("folder")["failure"]["reason"] == "ListingUnsupported"
+    assert namespace.finished("writes")["failure"]["reason"] == "DataStoreReadOnly"

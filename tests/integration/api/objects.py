@@ -47,6 +47,16 @@ def gcs(name: str = "s", **fields: Any) -> Object:
     return store_spec(name, s3=None, gcs={"bucket": "data", **fields})
 
 
+def http(name: str = "s", **fields: Any) -> Object:
+    """A DataStore with those fields of http."""
+    return store_spec(name, s3=None, http={"baseUrl": "https://files.example.com/", **fields})
+
+
+def volume(name: str = "s", **fields: Any) -> Object:
+    """A DataStore with those fields of volume."""
+    return store_spec(name, s3=None, volume={"claimName": "data", **fields})
+
+
 def _changed(obj: Object, spec: Object) -> Object:
     found = {key: value for key, value in {**obj.get("spec", {}), **spec}.items() if value is not None}
     return {**obj, "metadata": {**obj["metadata"], "namespace": NAMESPACE}, "spec": found}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integration.api.objects import azure, deployment, function, gcs, resource, run, store, store_spec
+from integration.api.objects import azure, deployment, function, gcs, http, resource, run, store, store_spec, volume
 from millrace.api.crd import KINDS
 from support.apiserver import ApiServer, Object
 
@@ -97,6 +97,11 @@ ACCEPTED: dict[str, Object] = {
     "Azure": azure("azure", prefix="a/b"),
     "Azurite": azure("azurite", endpoint="http://azurite:10000/lakes", container="a-1"),
     "Google": gcs("google", bucket="my_bucket.example.com", prefix="a", endpoint="http://gcs:4443"),
+    "a web server": http("web", baseUrl="https://files.example.com:8443/a/b%20c"),
+    "a web server with a token": store_spec(
+        "web-token", s3=None, http={"baseUrl": "https://a"}, credentials={"secretRef": {"name": "s"}}
+    ),
+    "a claim": volume("claim", subPath="a/b", readOnly=True),
     "authority": store_spec(caBundleRef={"configMap": "ca"}, credentials={"secretRef": {"name": "s"}}),
 }
 

@@ -14,6 +14,7 @@ import yaml
 from lib.cluster import tools
 
 from integration.api.objects import deployment, run, store, store_spec
+from integration.api.objects import volume as on_claim
 from support.apiserver import ROOT, ApiServer, Client, Object, Refused
 from support.waiting import wait_for
 
@@ -145,7 +146,7 @@ NAMED: dict[str, tuple[Object, Object, Object, str]] = {
         volume(persistentVolumeClaim={"claimName": "k"}),
         core(USE, "persistentvolumeclaims", "k"),
         core(GET, "persistentvolumeclaims", "k"),
-        "may not use all PersistentVolumeClaims that spec.volumes names: k",
+        "may not use all PersistentVolumeClaims that spec names: k",
     ),
     "a service account": (
         {"serviceAccountName": "k"},
@@ -305,6 +306,16 @@ def test_a_store_may_name_the_secret_that_its_author_may_get(users: Users) -> No
         client.request("POST", STORE_PATH, obj, dryRun="All")
     with users.client(STORES) as client:
         client.request("POST", STORE_PATH, store("without-a-secret"), dryRun="All")
+
+
+def test_a_store_on_a_claim_asks_for_the_right_to_use_it(users: Users) -> None:
+    obj = on_claim("on-a-claim", claimName="k")
+    for rules in ([], [core(GET, "persistentvolumeclaims", "k")], [core(USE, "persistentvolumeclaims", "other")]):
+        with users.client(STORES, *rules) as client, pytest.raises(Refused) as refused:
+            client.request("POST", STORE_PATH, obj, dryRun="All")
+        assert "may not use all PersistentVolumeClaims that spec names: k" in refused.value.message
+    with users.client(STORES, core(USE, "persistentvolumeclaims", "k")) as client:
+        client.request("POST", STORE_PATH, obj, dryRun="All")
 
 
 def test_a_store_with_a_secret_is_pointed_elsewhere_only_by_who_may_get_the_secret(users: Users) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from integration.api.objects import azure, deployment, function, gcs, resource, run, store
+from integration.api.objects import azure, deployment, function, gcs, http, resource, run, store, volume
 from support.apiserver import ApiServer, Object
 
 
@@ -152,7 +152,12 @@ def test_columns_of_a_store(api: ApiServer) -> None:
 
 @pytest.mark.parametrize(
     ("obj", "bucket", "endpoint"),
-    [(azure("azure-columns", endpoint="http://a"), "data", "http://a"), (gcs("google-columns"), "data", "")],
+    [
+        (azure("azure-columns", endpoint="http://a"), "data", "http://a"),
+        (gcs("google-columns"), "data", ""),
+        (http("web-columns"), "", "https://files.example.com/"),
+        (volume("claim-columns"), "data", ""),
+    ],
 )
 def test_columns_of_the_other_kinds_of_store(api: ApiServer, obj: Object, bucket: str, endpoint: str) -> None:
     api.admin.create("datastores", obj)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from integration.api.objects import azure, deployment, function, gcs, resource, run, store, store_spec
+from integration.api.objects import (
+    azure,
+    deployment,
+    function,
+    gcs,
+    http,
+    resource,
+    run,
+    store,
+    store_spec,
+    volume,
+)
 from millrace.api.jobrun import MUTABLE
 from support.apiserver import ApiServer, Object, Refused
 
@@ -37,6 +48,7 @@ MALFORMED = "not a name of an environment variable: "
 BODY = "should match '"  # a pattern
 TYPE = "must be of type "
 
+KINDS_OF_STORES = "exactly one of s3, azureBlob, gcs, http, volume must be set"
 REFUSED: dict[str, tuple[Object, str, str]] = {
     # of a Deployment
     "a Deployment without a Function": (deployment(functionRef=None), "spec.functionRef", "Required value"),
@@ -69,8 +81,8 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "asset and href": (outputs(asset="a", href="s3://b/k"), "spec.outputs[0]", ONE_OF),
     "no source of an input": (run(inputs=[{"name": "i"}]), "spec.inputs[0]", ONE_SOURCE),
     "a store and inline data": (inputs(inline=ROWS), "spec.inputs[0]", ONE_SOURCE),
-    "no kind of store": (store_spec(s3=None), "spec", "exactly one of s3, azureBlob, gcs must be set"),
-    "two kinds of store": (store_spec(gcs={"bucket": "data"}), "spec", "exactly one of s3, azureBlob, gcs must be set"),
+    "no kind of store": (store_spec(s3=None), "spec", KINDS_OF_STORES),
+    "two kinds of store": (store_spec(gcs={"bucket": "data"}), "spec", KINDS_OF_STORES),
     # what excludes what
     "image and baseImage": (function(image="a", baseImage="b"), "spec", "image and baseImage exclude each other"),
     "requirements on an image": (function(image="a", requirements=["x"]), "spec", "use baseImage"),
@@ -121,6 +133,42 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
         "spec.azureBlob.endpoint",
         "must be the account's blob endpoint",
     ),
+    "endpoint of the lake that is gone": (
+        azure(endpoint="https://lakes.azuredatalakestore.net"),
+        "spec.azureBlob.endpoint",
+        "Gen1 was retired in 2024",
+    ),
+    "web server of the lake that is gone": (
+        http(baseUrl="https://lakes.azuredatalakestore.net/webhdfs/v1"),
+        "spec.http.baseUrl",
+        "Gen1 was retired in 2024",
+    ),
+    "Hadoop": (http(baseUrl="https://namenode:9871/webhdfs/v1/a"), "spec.http.baseUrl", "Hadoop is not supported"),
+    "web server without TLS": (http(baseUrl="http://files.example.com"), "spec.http.baseUrl", BODY),
+    "web server with a query": (http(baseUrl="https://files.example.com/?a=b"), "spec.http.baseUrl", BODY),
+    "web server with a password": (http(baseUrl="https://a:b@files.example.com"), "spec.http.baseUrl", BODY),
+    "no claim": (store_spec(s3=None, volume={}), "spec.volume.claimName", "Required value"),
+    "a folder that leaves the claim": (volume(subPath="a/../b"), "spec.volume.subPath", "must not have the segments"),
+    "credentials of a claim": (
+        store_spec(s3=None, volume={"claimName": "c"}, credentials={"secretRef": {"name": "s"}}),
+        "spec.volume",
+        "credentials and caBundleRef do not go with volume",
+    ),
+    "a mount of a web address": (
+        web(stage="Mount"),
+        "spec.inputs[0].stage",
+        "stage Mount is for a DataStore of kind volume only",
+    ),
+    "a mount with a glob": (
+        inputs(stage="Mount", glob="*"),
+        "spec.inputs[0]",
+        "glob and optional do not go with stage Mount",
+    ),
+    "a mount that is optional": (
+        inputs(stage="Mount", optional=True),
+        "spec.inputs[0]",
+        "glob and optional do not go with stage Mount",
+    ),
     "endpoint without a scheme": (store(endpoint="minio:9000"), "spec.s3.endpoint", BODY),
     "endpoint with a path": (store(endpoint="http://minio/x"), "spec.s3.endpoint", BODY),
     "name of a Secret": (
@@ -132,7 +180,7 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "archive": (outputs(asset="a", archive="Tar"), "spec.outputs[0].archive", 'supported values: "Zip", "None"'),
     "when": (outputs(asset="a", when="Never"), "spec.outputs[0].when", 'supported values: "OnSuccess", "OnFailure"'),
     "format": (outputs(asset="a", format="csv"), "spec.outputs[0].format", 'supported values: "Parquet", "CSV"'),
-    "stage": (inputs(stage="Mount"), "spec.inputs[0].stage", 'supported values: "Auto", "Download", "Never"'),
+    "stage": (inputs(stage="Copy"), "spec.inputs[0].stage", 'supported values: "Auto", "Download", "Mount", "Never"'),
     "logs": (run(logs="All"), "spec.logs", 'supported values: "Archive", "None"'),
     # names of environment variables
     "variable of ours": (

@@ -32,8 +32,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_minio(folder: Path, *arguments: str, scheme: str = "http") -> Iterator[str]:
-    """Starts MinIO below `folder`, yields host:port, and ends it by its pid."""
+def running_minio(folder: Path, *arguments: str, scheme: str = "http", **settings: str) -> Iterator[str]:
+    """Starts MinIO below `folder` with these MINIO_ variables, yields host:port, and ends it by its pid."""
     binary = subprocess.run([ROOT / "hack" / "cluster", "tool", "minio"], capture_output=True, text=True, check=True)
     address = f"127.0.0.1:{free_port()}"
     environment = {
@@ -43,6 +43,7 @@ def running_minio(folder: Path, *arguments: str, scheme: str = "http") -> Iterat
         "MINIO_API_ODIRECT": "off",
         "HOME": str(folder),
         "PATH": "/usr/bin:/bin",
+        **{f"MINIO_{name}": value for name, value in settings.items()},
     }
     with (folder / "log").open("wb") as log:
         command = [

@@ -651,6 +651,23 @@ def test_a_run_on_a_container_of_azure(here: Here, container: ContainerClient, s
     assert ACCOUNT_KEY not in done.out + done.err
 
 
+def test_a_folder_takes_the_place_of_a_claim(here: Here) -> None:
+    """What would be mounted is copied, to the same path; without a folder the run says what to do."""
+    spec = {"volume": {"claimName": "heart"}}
+    store = {"apiVersion": "millrace.dev/v1alpha1", "kind": "DataStore", "metadata": {"name": "heart"}, "spec": spec}
+    run = job_run("r", "f", inputs=input_of("in", stage="Mount"), outputs=output_to("out"))
+    file = here.file(function("f", TELL, pythonVersion=PYTHON), store, run)
+    missing = here("-f", file)
+    assert missing.code == 1
+    assert "a claim is not on this machine; --store heart=DIR takes a folder for it" in missing.err
+    (here.folder / "heart/in").mkdir(parents=True)
+    (here.folder / "heart/in/a.csv").write_text("1,2\n")
+    done = here("-f", file, "--store", "heart=heart")
+    assert done.code == 0, done.err
+    with zipfile.ZipFile(here.folder / "heart/out/scores.zip") as archive:
+        assert archive.read("a.csv") == b"1,2\n"
+
+
 def test_a_folder_takes_the_place_of_a_bucket(here: Here, minio: Bucket) -> None:
     """The same file, offline."""
     bucket = minio.fresh()

@@ -15,7 +15,8 @@ from millrace import protocol as p
 from millrace.api.base import Metadata
 from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, run_job
 from millrace.build.plan import quantity
-from millrace.build.pod import AZURE_IDENTITY, AZURE_WITHOUT, compact, escaped
+from millrace.build.pod import compact, escaped
+from millrace.build.stores import AZURE_IDENTITY, AZURE_WITHOUT
 from millrace.domain.labels import CHARGED
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Resolved

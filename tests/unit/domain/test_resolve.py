@@ -29,6 +29,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 ASSET = {"outputs": [{"name": "scores", "asset": "heart-scores"}]}
 INPUT = {"inputs": [{"name": "data", **DATA}]}
+WEB_SERVER = store(s3=None, http={"baseUrl": "https://data.test"})
 WAREHOUSE = {"dataStore": {"name": "warehouse", "path": "out"}}
 OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
     "no function": (resolve(run(), None, {}, (), SETTINGS), "FunctionNotFound", True, True, "Function heart"),
@@ -139,6 +140,41 @@ OBSTACLES: dict[str, tuple[Resolved | Obstacle, str, bool, bool, str]] = {
             "/opt/millrace/runtime/x",
         )
     },
+    "a mount of what is no claim": (
+        resolved({"inputs": [{"name": "data", **DATA, "stage": "Mount"}]}, store()),
+        "MountUnsupported",
+        False,
+        True,
+        "spec.inputs[data].stage: Mount is for stores of kind volume, and DataStore lake is s3",
+    ),
+    "a folder of a web server": (
+        resolved({"inputs": [{"name": "data", **DATA}]}, WEB_SERVER),
+        "ListingUnsupported",
+        False,
+        True,
+        "spec.inputs[data]: DataStore lake is a web server, which lists no folders; set type: uri_file",
+    ),
+    "an output to a web server": (
+        resolved({"outputs": [{"name": "scores", **DATA}]}, WEB_SERVER),
+        "DataStoreReadOnly",
+        False,
+        True,
+        "spec.outputs[scores]: DataStore lake is a web server: nothing is written to it",
+    ),
+    "an asset in a default store that is read-only": (
+        resolved(ASSET, store(s3=None, volume={"claimName": "c", "readOnly": True})),
+        "DataStoreReadOnly",
+        False,
+        True,
+        "spec.outputs[scores]: DataStore lake has volume.readOnly: nothing is written to it",
+    ),
+    "logs in a default store that is read-only": (
+        resolved({"logs": "Archive"}, WEB_SERVER),
+        "DefaultStoreNotFound",
+        True,
+        True,
+        "a default store in the namespace that can be written to",
+    ),
     "a store that is not there": (resolved(INPUT), "DataStoreNotFound", True, True, "DataStore lake does not exist"),
     "a store without a probe's answer": (resolved(INPUT, store(ready=None)), "DataStoreNotChecked", True, False, "lake"),
     "a store being probed": (resolved(INPUT, store(ready="Unknown")), "DataStoreNotChecked", True, False, "lake"),

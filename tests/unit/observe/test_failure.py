@@ -10,7 +10,7 @@ import pytest
 
 from millrace.observe.failure import obstacle_of, of_job, of_pod
 from millrace.observe.job import read_job
-from millrace.observe.pod import PodFacts, read_pod
+from millrace.observe.pod import ContainerFacts, PodFacts, read_pod
 
 RECORDED = Path(__file__).resolve().parents[2] / "fixtures" / "pods"
 
@@ -206,3 +206,17 @@ def test_user_code_cannot_buy_free_attempts() -> None:
     """Only a code of process 1, the API server or the node makes a failure free; last words are user code's."""
     for reason in ("Evicted", "PodDeleted", "NodeLost", "Terminated"):
         assert of_pod(pod(containerStatuses=of_main(message=json.dumps({"reason": reason})))).charged
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ({"reason": "AccessDenied", "message": "host/bucket/in: refused"}, "AccessDenied: host/bucket/in: refused"),
+        ({"reason": "StageFailed", "message": "staging took longer"}, "staging took longer"),
+        ({"message": "said without a reason"}, "said without a reason"),
+    ],
+)
+def test_a_failed_stage_says_the_store_s_reason_first(report: dict[str, str], message: str) -> None:
+    stage = ContainerFacts("stage", exit_code=248, reason="Error", message=json.dumps(report))
+    found = of_pod(PodFacts("p", "Failed", "2026-01-31T08:00:00Z", containers={"stage": stage}))
+    assert (found.reason, found.message) == ("StageFailed", message)

@@ -285,8 +285,8 @@ WAITING: dict[str, Case] = {
             },
         ),
         "Blocked",
-        "Unschedulable",
-        says='persistentvolumeclaim "models" not found',
+        "ClaimNotFound",
+        says="PersistentVolumeClaim models does not exist",
     ),
     "a volume is not there": Case(
         started(now=30, pods={1: pod(waiting_for(), phase="Pending")}), does=("Look at events of score-x7k2p",)
