@@ -20,7 +20,7 @@ from millrace.reconcile.plan import NOTHING, Create, CreateNextAttempt, Learned,
 from millrace.reconcile.run import reconcile_run
 from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
-from millrace.runtime.lines import Group, deployment_of
+from millrace.runtime.lines import Group, deployment_of, place_of
 from millrace.runtime.queue import KeyedQueue
 from millrace.runtime.store import Key, Object, Store
 from millrace.runtime.wake import SHARED_KINDS, Waker
@@ -144,7 +144,7 @@ class Controller:
             if not await self._executor.execute(plan):
                 break
         if group and plan.actions:
-            self.store.lines.set_starting(group, label_value(key.name), starting=False)  # what was made is in the store
+            self.store.lines.set_starting(group, label_value(key.name), None)  # what was made is in the store
             self.waker.move_up(group)
         # Of a Deployment nothing that runs wait for is in its status.
         written = key.kind in SHARED_KINDS - {"Deployment"} and any(
@@ -176,7 +176,7 @@ class Controller:
                 isinstance(action, CreateNextAttempt) or (isinstance(action, Create) and action.manifest["kind"] == "Job")
                 for action in plan.actions
             )
-            self.store.lines.set_starting(group, label_value(key.name), starting=starts)
+            self.store.lines.set_starting(group, label_value(key.name), place_of(run) if run and starts else None)
         return group
 
     def _may_tidy(self, key: Key) -> None:

@@ -44,7 +44,7 @@ class Lines:
         self._waiting: defaultdict[Group, list[Place]] = defaultdict(list)
         self._places: defaultdict[Group, dict[str, Place]] = defaultdict(dict)
         self._holders: defaultdict[Group, set[str]] = defaultdict(set)
-        self._starting: defaultdict[Group, set[str]] = defaultdict(set)
+        self._starting: defaultdict[Group, dict[str, Place]] = defaultdict(dict)
 
     def set_place(self, group: Group, run: str, place: Place | None) -> None:
         """The run waits at that place; or, with None, it does not."""
@@ -62,9 +62,12 @@ class Lines:
         """Whether a Job or a pod of the run is not over."""
         _keep(self._holders, group, run, there=holds)
 
-    def set_starting(self, group: Group, run: str, *, starting: bool) -> None:
-        """Whether a Job of the run is being made: until the answer is in it may be there, and holds its slot."""
-        _keep(self._starting, group, run, there=starting)
+    def set_starting(self, group: Group, run: str, place: Place | None) -> None:
+        """Where the run stands whose Job is being made: until the answer is in it may be there, and holds its slot."""
+        if place:
+            self._starting[group][run] = place
+        elif group in self._starting:
+            self._starting[group].pop(run, None)
 
     def forget_starting(self) -> None:
         """What was under way is not any more."""
@@ -76,10 +79,7 @@ class Lines:
 
     def busy(self, group: Group) -> set[str]:
         """The runs that hold a slot."""
-        return self._holders.get(group, set()) | self._starting.get(group, set())
-
-    def _being_started(self, group: Group) -> set[str]:
-        return self._starting.get(group, set()) - self._holders.get(group, set())
+        return self._holders.get(group, set()) | self._starting.get(group, {}).keys()
 
     def line(self, group: Group, run: str, place: Place) -> Line:
         """The queue as the run sees it, which asks for a slot at that place."""
@@ -99,7 +99,11 @@ class Lines:
             waiting=others + (run not in known),
             lower=others - ahead_of((place.rank + 1,)),
             older=ahead - ahead_of((place.rank,)),
-            held=any(known[other] < place for other in self._being_started(group) - {run} if other in known),
+            held=any(
+                before < place
+                for other, before in self._starting.get(group, {}).items()
+                if other != run and other not in self._holders.get(group, set())
+            ),
         )
 
     def queue(self, group: Group) -> Iterator[str]:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from millrace.api.deployment import CONCURRENCY
 from millrace.domain.names import label_value
-from millrace.runtime.lines import Group
+from millrace.runtime.lines import Group, place_of
 from millrace.runtime.queue import KeyedQueue
 from millrace.runtime.store import Key, Object, Store, asset_of, controller_uid, is_terminal, slot_of
 
@@ -58,9 +58,9 @@ class Waker:
         ):
             if not _is_ready(asset):
                 self._queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
-        for run in self._store.unfinished(namespace):
-            if run["status"].get("phase") not in UNDERWAY:
-                self._queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_held(run))
+        held = [run for run in self._store.unfinished(namespace) if run["status"].get("phase") not in UNDERWAY]
+        for run in sorted(held, key=place_of):  # what was blocked by the same starts in the order of its queue
+            self._queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_held(run))
 
     def _runs_of(self, namespace: str, deployment: str) -> None:
         """A Deployment changed: runs that wait for it may go on, as far as it has slots; all, where theirs is gone."""

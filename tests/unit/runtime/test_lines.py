@@ -108,7 +108,7 @@ def test_a_changed_priority_moves_a_run_and_a_deleted_one_leaves() -> None:
 
 def test_a_job_that_is_being_made_holds_its_slot_and_who_comes_after_it_is_held() -> None:
     store = seen(run("a"), run("b"), run("c", "Blocked", priority=1))
-    store.lines.set_starting(GROUP, "a", starting=True)
+    store.lines.set_starting(GROUP, "a", place_of(run("a")))
     line = lambda name: store.lines.line(GROUP, name, place_of(store.get(Key("JobRun", "tenant", name))))  # type: ignore[arg-type] # noqa: E731
     assert line("b") == Line(running=1, ahead=0, waiting=1, lower=0, older=0, held=True)
     assert line("c") == Line(running=1, ahead=0, waiting=2, lower=1, older=0, held=False), "it comes before"
