@@ -45,13 +45,25 @@ DataAssetSpec.model_config.update(
 )
 
 
+class Source(Model):
+    """An input of the run that made it: a version of an asset, or a place."""
+
+    name: str
+    asset: str | None = None
+    version: str | None = None
+    asset_uid: str | None = None
+    reference: str | None = Field(None, description="STORE/paths/PATH or a web address, where no asset was named.")
+    sha256: str | None = None
+
+
 class Producer(Model):
-    """The run that made it."""
+    """The run that made it, and what that has read: kept here, since runs are deleted."""
 
     job_run: str
     uid: str
     function: str
     function_revision: str | None = None
+    inputs: list[Source] = []
 
 
 class Column(Model):

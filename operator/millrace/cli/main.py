@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from millrace.cli import options
-from millrace.cli.errors import FAILED, INTERRUPTED, OK, Refused
+from millrace.cli.assets_app import assets
+from millrace.cli.errors import OK, Refused
+from millrace.cli.perform import perform, refuse
 
 if TYPE_CHECKING:
     from millrace.cli.cluster import Cluster
@@ -23,52 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _perform(
-    command: Callable[[Cluster, Screen], Awaitable[int]],
-    *,
-    namespace: str | None,
-    context: str | None,
-    interrupted: Callable[[], Refused] | None = None,
-) -> NoReturn:
-    """Connects, runs the command, turns its end into an exit code. Never a traceback for what a person can change."""
-    import asyncio
-
-    from millrace.cli.cluster import connected
-    from millrace.cli.explain import explain
-    from millrace.cli.screen import Screen
-    from millrace.kube.api import ApiError
-
-    screen = Screen()
-
-    async def work() -> int:
-        async with connected(namespace, context) as cluster:
-            try:
-                return await command(cluster, screen)
-            except ApiError as error:
-                raise explain(error, "go on") from None
-
-    try:
-        code = asyncio.run(work())
-    except Refused as error:
-        screen.refuse(error)
-        code = error.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        if interrupted is not None:
-            screen.interrupted(interrupted())
-    except BrokenPipeError:  # `millrace logs RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILED
-    raise typer.Exit(code)
-
-
-def _refuse(error: Refused) -> NoReturn:
-    from millrace.cli.screen import Screen
-
-    Screen().refuse(error)
-    raise typer.Exit(error.code)
+app.add_typer(assets, name="asset")
 
 
 def _seconds(option: str, text: str | None) -> float | None:
@@ -131,7 +85,7 @@ def run(
             manifests, source, warnings = from_script(script, script_options, namespace)
             manifests = places.without_archive(manifests) if local and not stores else manifests
     except Refused as error:
-        _refuse(error)
+        refuse(error)
     if local:
         from millrace.cli.local import Wanted, run_here
 
@@ -150,7 +104,7 @@ def run(
 
     created: list[Any] = []
 
-    async def perform(cluster: Cluster, screen: Screen) -> int:
+    async def work(cluster: Cluster, screen: Screen) -> int:
         screen.say([Line(f"warning: {warning}", "warn") for warning in warnings])
         created.extend(await submit(cluster, screen, Submitted(manifests, source, namespace, force)))
         if follow:
@@ -162,7 +116,7 @@ def run(
     def interrupted() -> Refused:
         return Refused("not followed any more", *(line for found in created for line in goes_on(found)))
 
-    _perform(perform, namespace=namespace, context=context, interrupted=interrupted)
+    perform(work, namespace=namespace, context=context, interrupted=interrupted)
 
 
 @app.command()
@@ -185,7 +139,7 @@ def convert(
         given = command.options(namespace, deployment, stores or [], assets or [])
         text, notes = command.convert(kind, file, given)
     except Refused as error:
-        _refuse(error)
+        refuse(error)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(text, nl=False)
@@ -206,7 +160,7 @@ def logs(
     from millrace.cli.names import run_name
 
     show = command.follow if follow else command.show
-    _perform(
+    perform(
         lambda cluster, screen: show(cluster, screen, run_name(run), container, tail), namespace=namespace, context=context
     )
 
@@ -229,8 +183,8 @@ def wait(
     try:
         limit = _seconds("--timeout", timeout)
     except Refused as error:
-        _refuse(error)
-    _perform(
+        refuse(error)
+    perform(
         lambda cluster, screen: command.wait(cluster, screen, run_name(run), limit), namespace=namespace, context=context
     )
 
@@ -241,7 +195,7 @@ def cancel(run: options.Run, *, namespace: options.Namespace = None, context: op
     from millrace.cli import logs as command
     from millrace.cli.names import run_name
 
-    _perform(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
+    perform(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
 
 
 @app.command()
@@ -259,7 +213,21 @@ def download(
     from millrace.cli.names import run_name
 
     wanted = command.Wanted(run_name(run), output or [], to, extract)
-    _perform(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+    perform(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+
+
+@app.command()
+def lineage(
+    reference: options.AssetVersion,
+    *,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    output_format: options.DataFormat = None,
+) -> None:
+    """Show what a version of an asset was made of, by which runs, and what was made of it."""
+    from millrace.cli import lineage as command
+
+    perform(lambda cluster, _: command.show(cluster, reference, output_format), namespace=namespace, context=context)
 
 
 @app.command()

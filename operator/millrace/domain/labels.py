@@ -10,6 +10,7 @@ ATTEMPT = f"{GROUP}/attempt"
 JOBRUN = f"{GROUP}/jobrun"
 FUNCTION = f"{GROUP}/function"
 DATASTORE = f"{GROUP}/datastore"
+ASSET = f"{GROUP}/asset"  # of the DataAssets that runs make
 
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON

@@ -80,7 +80,16 @@ JOB = job(assets={"store": "lake"}, revision="f-1")
 def test_a_published_output_becomes_the_next_version() -> None:
     action = produce(SUBJECT, POD, JOB, [asset("a", version="4")], set(), at(9))
     assert isinstance(action, CreateAsset)
-    assert action.manifest["metadata"] == {"name": "heart-5", "namespace": "tenant"}
+    assert action.manifest["metadata"] == {
+        "name": "heart-5",
+        "namespace": "tenant",
+        "labels": {
+            "app.kubernetes.io/managed-by": "millrace",
+            "millrace.dev/asset": "heart",
+            "millrace.dev/function": "heart",
+            "millrace.dev/jobrun": "score",
+        },
+    }
     assert action.manifest["spec"] == {
         "asset": "heart",
         "version": "5",
@@ -160,3 +169,26 @@ def test_a_version_that_is_refused_has_its_reason_and_a_deadline(now: float, pha
     later = Learned(refusal=(403, "exceeded quota: assets", at(now - 11).timestamp()))
     [again] = reconcile_run(snapshot(subject, now=now, jobs=(JOB,), pods={1: POD}, learned=later)).actions
     assert isinstance(again, CreateAsset)
+
+
+def test_a_version_keeps_what_its_run_has_read() -> None:
+    places = [
+        {"name": "data", "asset": "raw@latest"},
+        {"name": "more", "dataStore": {"name": "lake", "path": "in/a"}},
+        {"name": "web", "uri": "https://files.test/a.csv", "type": "uri_file"},
+        {"name": "few", "inline": {"values": [[1]]}},
+    ]
+    subject = run(inputs=places, outputs=[{"name": "scores", "asset": "heart"}])
+    pinned = job(
+        assets={"store": "lake", "inputs": [{"name": "data", "asset": "raw", "version": "7", "assetUid": "uid-raw"}]}
+    )
+    staged = {"inputs": [{"name": "data", "sha256": "aa", "bytes": 3}, {"name": "web", "sha256": "bb"}]}
+    done = pod(over("stage", message=staged), over("collect", message={"outputs": [ENTRY]}), phase="Succeeded")
+    action = produce(subject, done, pinned, [asset("heart-5", version="5", path=PATH)], set(), at(9))
+    assert isinstance(action, PatchStatus)
+    assert action.status["producedBy"]["inputs"] == [
+        {"name": "data", "asset": "raw", "version": "7", "assetUid": "uid-raw", "sha256": "aa"},
+        {"name": "more", "reference": "lake/paths/in/a"},
+        {"name": "web", "reference": "https://files.test/a.csv", "sha256": "bb"},
+        {"name": "few", "reference": "inline"},
+    ]
