@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from support.assets import asset
 from support.cluster import Namespace, function, job_run
 from support.command import Command
 from support.store import Bucket
@@ -17,12 +18,17 @@ def main(data, **_):
     out = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"])
     (out / "a.txt").write_text("+".join(path.name for path in sorted(pathlib.Path(data).rglob("*"))))
 """
+BOTH = """
+import os, pathlib
+def main(data):
+    out = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"])
+    (out / "out/a.txt").write_text("here")
+    (out / "zip/b.txt").write_text("there")
+"""
 
 
 def manifest(name: str, **spec: object) -> str:
-    return yaml.safe_dump(
-        {"apiVersion": "millrace.dev/v1alpha1", "kind": "DataAsset", "metadata": {"name": name}, "spec": spec}
-    )
+    return yaml.safe_dump(asset(name, **spec))
 
 
 def test_versions_are_made_listed_shown_and_fetched(millrace: Command, store: Bucket) -> None:
@@ -98,6 +104,25 @@ def test_lineage_outlives_the_runs(millrace: Command, namespace: Namespace, stor
     [first] = [run for run in found["runs"] if run["name"] == "first"]
     assert first["inputs"][0]["sha256"] == status["inputs"][0]["sha256"]
     assert [item["metadata"]["name"] for item in namespace.list("dataassets", "millrace.dev/asset=clean")] == ["clean-1"]
+
+
+def test_what_a_run_has_made_is_compared_with_its_manifest(millrace: Command, namespace: Namespace, store: Bucket) -> None:
+    store.put("raw/a.csv", b"id\n")
+    place = [{"name": "data", "dataStore": {"name": "store", "path": "raw"}}]
+    outputs = [{"name": "out", "asset": "plain", "archive": "None"}, {"name": "zip", "asset": "packed"}]
+    namespace.apply(function("copy", BOTH))
+    namespace.apply(job_run("first", "copy", inputs=place, outputs=outputs))
+    assert namespace.finished("first")["phase"] == "Succeeded"
+    for name in ("plain", "packed"):
+        _, err = millrace("asset", "download", name)
+        assert "checksum is right" in err
+    assert (millrace.folder / "plain-1/a.txt").read_text() == "here"
+    assert (millrace.folder / "packed-1/zip.zip").is_file()
+    path = namespace.get("dataassets", "plain-1")["spec"]["path"]
+    store.put(f"{path}a.txt", b"other")
+    _, err = millrace("asset", "download", "plain", "--to", "again", code=2)
+    assert "a.txt differs or is missing" in err
+    assert not (millrace.folder / "again").exists()
 
 
 pytestmark = pytest.mark.e2e

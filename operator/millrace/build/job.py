@@ -167,19 +167,7 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
     """
     labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name)}
     labels |= pod.identity_labels((store,))
-    container = {
-        "name": "probe",
-        "image": settings.stage_image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": ["probe"],
-        "env": [
-            {"name": p.PROBE_VARIABLE, "value": pod.escaped(pod.compact({"stores": [store_entry(store, 0)]}))},
-            *pod.credentials_env(store, 0),
-        ],
-        "resources": settings.chore_resources,
-        "securityContext": pod.security_context(read_only=True),
-        "volumeMounts": [{"name": "work", "mountPath": "/tmp"}, *pod.ca_mounts((store,))],  # noqa: S108
-    }
+    plan = {"stores": [store_entry(store, 0)]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -190,20 +178,37 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
             "annotations": {STAGE_IMAGE: settings.stage_image},
             "ownerReferences": [owner("DataStore", store.metadata)],
         },
-        "spec": {
-            "backoffLimit": 100_000,
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "restartPolicy": "OnFailure",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 2,
-                    "securityContext": pod.pod_security_context(settings),
-                    "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
-                    "containers": [container],
-                    "volumes": [{"name": "work", "emptyDir": {}}, *pod.ca_volumes((store,))],
-                },
+        "spec": chore(store, settings, labels, program="probe", variable=p.PROBE_VARIABLE, plan=plan),
+    }
+
+
+def chore(
+    store: DataStore, settings: Settings, labels: dict[str, str], *, program: str, variable: str, plan: Manifest
+) -> Manifest:
+    """The spec of a Job that works on a store until it succeeds; `program` of our image gets its plan in a variable."""
+    container = {
+        "name": program,
+        "image": settings.stage_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [program],
+        "env": [{"name": variable, "value": pod.escaped(pod.compact(plan))}, *pod.credentials_env(store, 0)],
+        "resources": settings.chore_resources,
+        "securityContext": pod.security_context(read_only=True),
+        "volumeMounts": [{"name": "work", "mountPath": "/tmp"}, *pod.ca_mounts((store,))],  # noqa: S108
+    }
+    return {
+        "backoffLimit": 100_000,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "restartPolicy": "OnFailure",
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 2,
+                "securityContext": pod.pod_security_context(settings),
+                "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
+                "containers": [container],
+                "volumes": [{"name": "work", "emptyDir": {}}, *pod.ca_volumes((store,))],
             },
         },
     }

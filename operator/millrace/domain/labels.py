@@ -17,5 +17,7 @@ PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says 
 ASSETS = f"{GROUP}/assets"  # annotation of a run's Job: versions that it reads and the store of those that it makes, JSON
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged
+SHA256 = f"{GROUP}/sha256"  # annotation of a DataAsset that the command line has uploaded, as staging will say it
+RECLAIMS = f"{GROUP}/reclaims"  # annotation of the Job that will delete an asset's data: whose, JSON
 BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

@@ -18,6 +18,9 @@ class Reason(StrEnum):
     PROBING = "Probing"
     STARTING = "Starting"
     RETRYING = "Retrying"
+    DATA_DELETED = "DataDeleted"
+    DATA_KEPT = "DataKept"
+    DATA_NOT_DELETED = "DataNotDeleted"
     # What a run names is not there, or not ready: it waits.
     PROBE_FAILED = "ProbeFailed"
     FUNCTION_NOT_FOUND = "FunctionNotFound"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.domain.labels import ASSETS, ATTEMPT, CHARGED, ENDED, PROFILE, REVISION, STAGE_IMAGE
+from millrace.domain.labels import ASSETS, ATTEMPT, CHARGED, ENDED, PROFILE, RECLAIMS, REVISION, STAGE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class JobFacts:
     profile: Mapping[str, Any] | None = None  # what the status says of it
     assets: Mapping[str, Any] | None = None  # the versions that are read, the store of those that are made
     stage_image: str | None = None  # of a probe
+    reclaims: str | None = None  # whose data it deletes: domain.reclaim.Reclaim as JSON
 
     @property
     def over(self) -> bool:
@@ -65,4 +66,5 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         assets=json.loads(annotations.get(ASSETS, "null")),
         profile=json.loads(annotations.get(PROFILE, "null")),
         stage_image=annotations.get(STAGE_IMAGE),
+        reclaims=annotations.get(RECLAIMS),
     )

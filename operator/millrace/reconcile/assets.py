@@ -19,7 +19,7 @@ from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.observe.run import outputs_of, tables_of
 from millrace.reconcile.outcome import inputs_known
-from millrace.reconcile.plan import Action, CreateAsset
+from millrace.reconcile.plan import Action, CreateUnowned
 from millrace.reconcile.status import conditions_patch, patch
 
 Entry = dict[str, Any]
@@ -48,7 +48,7 @@ def produce(
         if mine is None:
             kind = ("table" if output.name in tables else "uri_folder") if output.archive == "None" else "uri_file"
             manifest = _manifest(run, output, str(store), assets, taken, kind)
-            return CreateAsset(manifest, tell=run.metadata.uid)
+            return CreateUnowned(manifest, tell=run.metadata.uid)
         about = {key: entry[key] for key in KNOWN if key in entry} | tables.get(output.name, {})
         if mine.status.produced_by is None and (write := _tell(mine, about, _producer(run, job, pod), now)):
             return write

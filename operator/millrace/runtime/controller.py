@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 
 import structlog
 from pydantic import ValidationError
 
+from millrace.domain.labels import RECLAIMS
+from millrace.domain.names import reclaim_name
+from millrace.domain.reclaim import Reclaim
 from millrace.domain.settings import Settings
 from millrace.kube.api import Api, ApiError, NotLeader
 from millrace.kube.resources import WATCHED
@@ -15,6 +19,7 @@ from millrace.reconcile.dataasset import reconcile_dataasset
 from millrace.reconcile.datastore import reconcile_datastore
 from millrace.reconcile.function import reconcile_function
 from millrace.reconcile.plan import NOTHING, Learned, PatchStatus, Plan
+from millrace.reconcile.reclaim import reconcile_reclaim
 from millrace.reconcile.run import reconcile_run
 from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
@@ -63,16 +68,26 @@ class Controller:
         meta = obj["metadata"]
         if kind in OWN_KINDS:
             self.queue.add(Key(kind, meta["namespace"], meta["name"]))
+        if kind == "Job" and (about := meta.get("annotations", {}).get(RECLAIMS)):
+            self.queue.add(Key(kind, meta["namespace"], meta["name"]))
+            self._enqueue_reclaimed(meta["namespace"], about)
+        if kind == "DataAsset" and obj["spec"].get("reclaim") == "Delete":
+            self.queue.add(Key("Job", meta["namespace"], reclaim_name(meta["name"], meta["uid"])))
         if kind in SHARED_KINDS:
             self._enqueue_waiting(kind, obj)
         if owner := controller_uid(obj):
             self._enqueue_owner(owner)
 
+    def _enqueue_reclaimed(self, namespace: str, about: str) -> None:
+        """The DataAsset whose data a Job will delete: if it is there, so must the Job be."""
+        with contextlib.suppress(ValidationError):
+            self.queue.add(Key("DataAsset", namespace, Reclaim.model_validate_json(about).name))
+
     def _enqueue_owner(self, uid: str) -> None:
         key = self.store.by_uid(uid)
         if key is None:
             return
-        if key.kind in OWN_KINDS:
+        if key.kind in OWN_KINDS or _reclaims(self.store.get(key)):
             self.queue.add(key)
         elif (job := self.store.get(key)) and (owner := controller_uid(job)):
             self._enqueue_owner(owner)
@@ -84,7 +99,7 @@ class Controller:
         for asset in (
             self.store.versions(namespace, asset_of(obj)) if of_asset else self.store.within("DataAsset", namespace)
         ):
-            if not _is_ready(asset):
+            if not _is_ready(asset) or asset["spec"].get("reclaim") == "Delete":
                 self.queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
         for run in self.store.unfinished(namespace):
             if run["status"].get("phase") not in UNDERWAY:
@@ -118,6 +133,9 @@ class Controller:
         """What may go on comes before what is blocked, and that before what is over; without Jobs that needs nothing."""
         for kind in SHARED_KINDS:
             for key in self.store.keys(kind):
+                self.queue.add(key)
+        for key in self.store.keys("Job"):
+            if _reclaims(self.store.get(key)):
                 self.queue.add(key)
         over = []
         for key in self.store.keys("JobRun"):
@@ -211,11 +229,19 @@ class Controller:
                 function = snapshots.function_snapshot(self.store, key, self.settings, now)
                 return reconcile_function(function) if function else NOTHING
             case "DataAsset":
-                asset = snapshots.dataasset_snapshot(self.store, key, now)
+                asset = snapshots.dataasset_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_dataasset(asset) if asset else NOTHING
+            case "Job":
+                reclaim = snapshots.reclaim_snapshot(self.store, key, learned, now)
+                return reconcile_reclaim(reclaim) if reclaim else NOTHING
             case _:
                 datastore = snapshots.datastore_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_datastore(datastore) if datastore else NOTHING
+
+
+def _reclaims(obj: Object | None) -> bool:
+    """Whether it is a Job that deletes an asset's data."""
+    return obj is not None and RECLAIMS in obj["metadata"].get("annotations", {})
 
 
 def _is_blocked(run: Object) -> bool:
