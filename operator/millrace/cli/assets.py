@@ -27,6 +27,7 @@ from millrace.cli.table import table
 from millrace.domain.assets import is_ready, newest, versions
 from millrace.domain.clock import human, parse
 from millrace.domain.conditions import find as find_condition
+from millrace.domain.labels import SHA256
 from millrace.domain.references import LATEST, AssetReference, ReferenceRejected, parse_asset
 from millrace.domain.resolve import default_store
 from millrace.kube.api import ApiError
@@ -142,7 +143,7 @@ def details(asset: DataAsset) -> list[tuple[str, str]]:
         ("store", asset.spec.data_store or "the default store"),
         ("path", asset.spec.path),
         ("size", status.bytes is not None and f"{size(status.bytes)}, {files(status.files)}"),
-        ("sha256", status.sha256),
+        ("sha256", asset.metadata.annotations.get(SHA256) or status.sha256),
         ("digest", status.content_digest),
         ("table", status.rows is not None and f"{status.rows} rows, {len(status.columns)} columns"),
         ("made by", maker and f"run {maker.job_run}, Function {maker.function}, revision {maker.function_revision or '-'}"),
@@ -221,15 +222,16 @@ async def download(cluster: Cluster, screen: Screen, text: str, to: Path | None)
 
 def _check(asset: DataAsset, data: Path, sha256: str) -> str:
     """Compares what was fetched with what is known of the version; a run's folder has a manifest."""
-    expected, name = asset.status.sha256, f"asset {asset.asset}@{asset.version}"
+    uploaded, name = asset.metadata.annotations.get(SHA256), f"asset {asset.asset}@{asset.version}"
+    expected = uploaded or asset.status.sha256
     if expected is None:
         return "no checksum to compare with"
-    if asset.spec.type == "uri_file":
+    if uploaded or asset.spec.type == "uri_file":
         same = sha256 == expected
     else:
         same = matches(data / MANIFEST, expected) and check_folder(name, data) >= 0
     if not same:
-        raise Refused(f"{name} is not what its run published: its checksum differs", "something has written to its place")
+        raise Refused(f"{name} is not what was published: its checksum differs", "something has written to its place")
     return "checksum is right"
 
 

@@ -74,7 +74,10 @@ def run(
             places.check_local([option for option, value in used.items() if value])
             inputs, outputs = places.inputs(inputs), places.outputs(outputs or [])
         else:
+            from millrace.cli.upload import local_inputs, send
+
             places.check_cluster()
+            inputs, uploads = local_inputs(inputs)
         script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
         if (script is None) == (not file):
             _one_source()
@@ -93,6 +96,7 @@ def run(
     if output_format == "yaml":
         from millrace.cli.documents import write_documents
 
+        warnings += [f"-o yaml uploads nothing: {each.asset}:{each.version} is made by the run itself" for each in uploads]
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
         typer.echo(write_documents(manifests), nl=False)
@@ -106,6 +110,8 @@ def run(
 
     async def work(cluster: Cluster, screen: Screen) -> int:
         screen.say([Line(f"warning: {warning}", "warn") for warning in warnings])
+        for each in uploads:
+            await send(cluster, screen, each)
         created.extend(await submit(cluster, screen, Submitted(manifests, source, namespace, force)))
         if follow:
             return await follow_all(cluster, screen, created, limit)
