@@ -59,6 +59,7 @@ RESERVED_VARIABLES = (JOBS_PAYLOAD_FILE, BATCH_INPUT_DIR, BATCH_OUTPUT_DIR)  # a
 RESERVED_PREFIX = "MILLRACE_"
 RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
 ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
+RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"type", "key"}}
 PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
 # --- Exit codes: 239 to 249 are ours in every container -----------------------------------------------------------------

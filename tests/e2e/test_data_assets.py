@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from support.cluster import Namespace, Object, Refused, condition, function, job_run
+from support.assets import asset, ready
+from support.cluster import Namespace, Refused, condition, function, job_run
 from support.store import Bucket
 from support.waiting import wait_for
 
@@ -20,21 +19,6 @@ def main(data=None, text="", **_):
     (out / "text").write_text(text + "+".join(path.read_text() for path in files))
 """
 MADE = [{"name": "out", "asset": "scores"}]
-
-
-def asset(name: str, **spec: Any) -> Object:
-    return {"apiVersion": "millrace.dev/v1alpha1", "kind": "DataAsset", "metadata": {"name": name}, "spec": spec}
-
-
-def ready(namespace: Namespace, name: str) -> Object:
-    """The status of a DataAsset that is Ready."""
-
-    def look() -> Object | None:
-        status: Object = namespace.get("dataassets", name).get("status") or {}
-        found = condition(status, "Ready")
-        return status if found and found["status"] == "True" else None
-
-    return wait_for(f"DataAsset {name} is Ready", look, seconds=30)
 
 
 def test_each_run_makes_the_next_version_and_a_later_run_reads_the_latest(namespace: Namespace, store: Bucket) -> None:

@@ -13,10 +13,12 @@ import yaml
 from fixtures.objects import DATA, SETTINGS, function, metadata, run, store
 from millrace import protocol as p
 from millrace.api.crd import KINDS, definition
+from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.build.job import next_job, probe_job, run_job
 from millrace.build.pod import compact
+from millrace.build.reclaim import reclaim_job
 from millrace.build.revision import authorities, revision
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Resolved
@@ -31,6 +33,12 @@ WAREHOUSE = store(
     s3={"bucket": "warehouse", "prefix": "team", "region": "eu-west-1", "pathStyle": False, "endpoint": "https://s3.test"},
     credentials={"secretRef": {"name": "keys"}, "keys": {"accessKey": "id", "secretKey": "secret"}},
     caBundleRef={"configMap": "ca", "key": "bundle.pem"},
+)
+ASSET = DataAsset.model_validate(
+    {
+        "metadata": metadata("heart-3", "0a1b2c3d-uid"),
+        "spec": {"asset": "heart", "path": "heart/3", "dataStore": "warehouse", "reclaim": "Delete"},
+    }
 )
 SAFE = store("safe", **SECRET, caBundleRef={"configMap": "safe-ca"})
 AZURE = store(
@@ -189,6 +197,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-a-user": lambda: job({}, settings=SETTINGS.model_copy(update={"run_as_user": None})),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
+    "reclaim": lambda: reclaim_job(ASSET, "3", WAREHOUSE, AUTHORITIES),
     "probe": lambda: probe_job(LAKE, SETTINGS),
     "probe-by-web-identity": lambda: probe_job(OWN, SETTINGS),
     "probe-of-a-claim": lambda: probe_job(CLAIM, SETTINGS),

@@ -19,7 +19,7 @@ class Command:
 
     def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         found = Path(sys.executable).with_name("millrace")
-        command = [str(found) if found.exists() else "millrace", args[0], "-n", self.namespace.name, *args[1:]]
+        command = [str(found) if found.exists() else "millrace", *args, "-n", self.namespace.name]
         # An own session: Ctrl-C of the test runner is none of the command.
         return subprocess.Popen(
             command,

@@ -32,26 +32,52 @@ class DataAssetSpec(Model):
     data_store: Name | None = Field(None, description="The namespace's default store if absent.")
     path: Annotated[DataPath, Field(description="The folder or file in the store.")]
     description: Annotated[str, Field(max_length=1024)] | None = None
+    reclaim: Literal["Retain", "Delete"] | None = Field(
+        None, description="What becomes of the data when the DataAsset is deleted: Retain, the default, or Delete."
+    )
 
 
 DataAssetSpec.model_config.update(
     validated(
+        rule(
+            "!has(self.reclaim) || self.reclaim != 'Delete' || has(self.dataStore)",
+            "reclaim Delete needs dataStore: which data is deleted must not depend on which store is the default",
+            field=".reclaim",
+        ),
+        # A deletion may be noticed late, when nobody can tell any more what was changed just before it.
+        rule(
+            "!has(oldSelf.reclaim) || oldSelf.reclaim != 'Delete' || has(self.reclaim) && self.reclaim == 'Delete'",
+            "reclaim Delete cannot be taken back; to keep the data create another DataAsset that names it",
+            field=".reclaim",
+        ),
         *immutable(
             DataAssetSpec,
             "a version of an asset stays what it is: create another DataAsset instead",
-            but=frozenset({"description"}),
-        )
+            but=frozenset({"description", "reclaim"}),
+        ),
     )
 )
 
 
+class Source(Model):
+    """An input of the run that made it: a version of an asset, or a place."""
+
+    name: str
+    asset: str | None = None
+    version: str | None = None
+    asset_uid: str | None = None
+    reference: str | None = Field(None, description="STORE/paths/PATH or a web address, where no asset was named.")
+    sha256: str | None = None
+
+
 class Producer(Model):
-    """The run that made it."""
+    """The run that made it, and what that has read: kept here, since runs are deleted."""
 
     job_run: str
     uid: str
     function: str
     function_revision: str | None = None
+    inputs: list[Source] = []
 
 
 class Column(Model):

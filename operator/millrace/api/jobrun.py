@@ -70,6 +70,7 @@ class InputStatus(Model):
     name: str
     asset: str | None = None
     version: str | None = None
+    asset_uid: str | None = Field(None, description="UID of the DataAsset.")
     bytes: int | None = None
     files: int | None = None
     sha256: str | None = None

@@ -177,24 +177,6 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
     labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name)}
     labels |= stores.identity_labels((store,))
     plan = {"stores": [store_entry(store, 0)], **({"httpsInputs": https_inputs(settings)} if store.spec.http else {})}
-    container = {
-        "name": "probe",
-        "image": settings.stage_image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": ["probe"],
-        "env": [
-            {"name": p.PROBE_VARIABLE, "value": pod.escaped(pod.compact(plan))},
-            *stores.credentials_env(store, 0),
-        ],
-        "resources": settings.chore_resources,
-        "securityContext": pod.security_context(read_only=True),
-        "volumeMounts": [
-            {"name": "work", "mountPath": "/tmp"},  # noqa: S108
-            *stores.ca_mounts((store,)),
-            *stores.claim_mounts((store,), written=set()),
-            *stores.token_mounts((store,)),
-        ],
-    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -205,25 +187,54 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
             "annotations": {STAGE_IMAGE: settings.stage_image},
             "ownerReferences": [owner("DataStore", store.metadata)],
         },
-        "spec": {
-            "backoffLimit": 100_000,
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "restartPolicy": "OnFailure",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 2,
-                    "securityContext": pod.pod_security_context(settings),
-                    "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
-                    "containers": [container],
-                    "volumes": [
-                        {"name": "work", "emptyDir": {}},
-                        *stores.ca_volumes((store,)),
-                        *stores.claim_volumes((store,)),
-                        *stores.token_volumes((store,)),
-                    ],
-                },
+        "spec": chore(store, settings, labels, program="probe", variable=p.PROBE_VARIABLE, plan=plan),
+    }
+
+
+def chore(
+    store: DataStore,
+    settings: Settings,
+    labels: dict[str, str],
+    *,
+    program: str,
+    variable: str,
+    plan: Manifest,
+    writes: bool = False,
+) -> Manifest:
+    """The spec of a Job that works on a store until it succeeds; `program` of our image gets its plan in a variable."""
+    container = {
+        "name": program,
+        "image": settings.stage_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [program],
+        "env": [{"name": variable, "value": pod.escaped(pod.compact(plan))}, *stores.credentials_env(store, 0)],
+        "resources": settings.chore_resources,
+        "securityContext": pod.security_context(read_only=True),
+        "volumeMounts": [
+            {"name": "work", "mountPath": "/tmp"},  # noqa: S108
+            *stores.ca_mounts((store,)),
+            *stores.claim_mounts((store,), written={store.metadata.name} if writes else set()),
+            *stores.token_mounts((store,)),
+        ],
+    }
+    return {
+        "backoffLimit": 100_000,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "restartPolicy": "OnFailure",
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 2,
+                "securityContext": pod.pod_security_context(settings),
+                "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
+                "containers": [container],
+                "volumes": [
+                    {"name": "work", "emptyDir": {}},
+                    *stores.ca_volumes((store,)),
+                    *stores.claim_volumes((store,)),
+                    *stores.token_volumes((store,)),
+                ],
             },
         },
     }

@@ -51,7 +51,7 @@ def _place(option: str, text: str, value: str) -> Object:
     except ReferenceRejected as error:
         if "/paths/" in value or "://" in value:
             raise Refused(f"{option} {text}: {error}") from None
-        _no_place(option, text, value)
+        _no_place(option, text)
     if isinstance(found, StoreReference):
         return {"dataStore": {"name": found.store, "path": found.path}}
     if isinstance(found, AssetReference) and option == "--input":
@@ -66,13 +66,11 @@ def _place(option: str, text: str, value: str) -> Object:
     raise Refused(f"{option} {text}: an address is not taken here yet", hint)
 
 
-def _no_place(option: str, text: str, value: str) -> NoReturn:
+def _no_place(option: str, text: str) -> NoReturn:
     if option == "--input":
         raise Refused(
-            f"{option} {text}: local files and folders cannot be inputs yet",
-            f"upload it to a DataStore's bucket (aws s3 cp --recursive {value or 'FOLDER'} s3://BUCKET/PATH), "
-            f"then say --input {text.partition('=')[0]}={PLACE}",
-            "`kubectl get datastores` lists the stores",
+            f"{option} {text}: a file or folder of this machine, {PLACE}, or ASSET@latest is expected",
+            "`kubectl get datastores` lists the stores, `millrace asset list` the assets",
         )
     raise Refused(f"{option} {text}: NAME={PLACE}, or NAME alone for an asset, is expected")
 

@@ -82,10 +82,10 @@ class Cluster(Api):
         query = {"fieldManager": MANAGER, "force": str(force).lower()}
         return await self._request("PATCH", path, manifest, query=query, content_type=APPLY)
 
-    async def create_run(self, manifest: Object, *, dry_run: bool = False) -> Object:
-        """POSTs a JobRun, unknown fields refused; ApiError 409 where one of that name exists."""
+    async def post(self, resource: Resource, manifest: Object, *, dry_run: bool = False) -> Object:
+        """POSTs an object, unknown fields refused; ApiError 409 where one of that name exists."""
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
-        return await self._request("POST", JOBRUN.path(manifest["metadata"]["namespace"]), manifest, query=query)
+        return await self._request("POST", resource.path(manifest["metadata"]["namespace"]), manifest, query=query)
 
     async def cancel_run(self, name: str) -> Object:
         """Sets spec.cancel."""

@@ -29,6 +29,7 @@ from millrace.cli.stores import opened, read_stores
 from millrace.domain.resolve import default_store
 
 if TYPE_CHECKING:
+    from millrace.data.model import Staged
     from millrace.data.stores import Store
 
 ANSWER_SECONDS = 15.0  # for the first answer of a store
@@ -132,9 +133,11 @@ async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, stor
     if final.is_dir() and any(final.iterdir()):
         raise Refused(f"{final} is there already and not empty", "remove it, or choose another folder with --to")
     began = time.monotonic()
-    with _workshop(folder) as workshop:
+    with workshop_in(folder) as workshop:
         async with opened(cluster, store, workshop) as reached:
-            await _transfer(screen, reached, output, place, workshop / "data")
+            key = place.key.removesuffix(MANIFEST).rstrip("/") if place.is_folder else place.key
+            item = {"type": "uri_folder" if place.is_folder else "uri_file", "key": key, "path": str(workshop / "data")}
+            await transfer(screen, reached, output.name, item, output.bytes)
         count = _check(output, place, workshop / "data")
         ready = workshop / "data" if place.is_folder else workshop / "data" / name
         if wanted.extract and not place.is_folder:
@@ -152,11 +155,11 @@ async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, stor
 def _same(path: Path, output: OutputStatus) -> bool:
     if not output.sha256 or not path.is_file():
         return False
-    return path.stat().st_size == output.bytes and _matches(path, output.sha256)
+    return path.stat().st_size == output.bytes and matches(path, output.sha256)
 
 
 @contextmanager
-def _workshop(folder: Path) -> Iterator[Path]:
+def workshop_in(folder: Path) -> Iterator[Path]:
     """A folder for what is not whole yet, beside what is: renamed when it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,17 +172,16 @@ def _workshop(folder: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-async def _transfer(screen: Screen, store: Store, output: OutputStatus, place: Place, target: Path) -> None:
+async def transfer(screen: Screen, store: Store, name: str, item: dict[str, str], total: int | None) -> Staged:
+    """Fetches what `item` says (stage_input), with progress. A store that does not answer is reported soon."""
     from millrace.data.download import stage_input
 
-    key = place.key.removesuffix(MANIFEST).rstrip("/") if place.is_folder else place.key
-    item = {"type": "uri_folder" if place.is_folder else "uri_file", "key": key, "path": str(target)}
-    now = time.monotonic()
-    with screen.transfer(output.name, output.bytes) as progress:
-        # A store that does not answer is reported soon; a transfer that has begun may be slow and break off.
-        await interruptible(lambda: next(store.list(key, deadline=now + ANSWER_SECONDS, limit=1), None), target.parent)
-        deadline = now + TRANSFER_SECONDS + (output.bytes or 0) / SLOWEST
-        await interruptible(partial(stage_input, store, item, deadline=deadline, progress=progress), target.parent)
+    now, workshop = time.monotonic(), Path(item["path"]).parent
+    with screen.transfer(name, total) as progress:
+        key = store.full_key(item["key"])
+        await interruptible(lambda: next(store.list(key, deadline=now + ANSWER_SECONDS, limit=1), None), workshop)
+        deadline = now + TRANSFER_SECONDS + (total or 0) / SLOWEST
+        return await interruptible(partial(stage_input, store, item, deadline=deadline, progress=progress), workshop)
 
 
 async def interruptible(work: Callable[[], T], workshop: Path) -> T:
@@ -195,29 +197,30 @@ async def interruptible(work: Callable[[], T], workshop: Path) -> T:
 def _check(output: OutputStatus, place: Place, data: Path) -> int:
     """Compares with the status; the number of files. Refused where a byte differs."""
     file = data / MANIFEST if place.is_folder else data / Path(place.key).name
-    if output.sha256 and not _matches(file, output.sha256):
+    if output.sha256 and not matches(file, output.sha256):
         raise Refused(
             f"output {output.name} is not what the run published: its checksum differs",
             "a later run may have written to the same place; the status of that run has the new checksum",
         )
-    return _check_folder(output, data) if place.is_folder else (output.files or 1)
+    return check_folder(f"output {output.name}", data) if place.is_folder else (output.files or 1)
 
 
-def _check_folder(output: OutputStatus, data: Path) -> int:
+def check_folder(what: str, data: Path) -> int:
     """Compares with the manifest, and drops what is not in it: files of earlier runs below the same path."""
     present = {str(path.relative_to(data)): path for path in data.rglob("*") if path.is_file()}
     listed = json.loads(present.pop(MANIFEST).read_text())["files"]
     wanted = {entry.get("key", entry["path"]): entry for entry in listed if not entry["path"].endswith("/")}
     for name, entry in wanted.items():
-        if name not in present or not _matches(present[name], entry["sha256"]):
-            raise Refused(f"output {output.name} is not what the run published: {name} differs or is missing")
+        if name not in present or not matches(present[name], entry["sha256"]):
+            raise Refused(f"{what} is not what the run published: {name} differs or is missing")
         present[name].chmod(int(entry["mode"], 8) & 0o755)
     for name in present.keys() - wanted.keys():
         present[name].unlink()
     return len(wanted)
 
 
-def _matches(path: Path, sha256: str) -> bool:
+def matches(path: Path, sha256: str) -> bool:
+    """Whether there is a file with that checksum."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from millrace.cli import deployments, options
+from millrace.cli.assets_app import assets
 from millrace.cli.errors import OK, Refused
-from millrace.cli.perform import limit_of, refuse
-from millrace.cli.perform import perform as carry_out
+from millrace.cli.perform import limit_of, perform, refuse
 
 if TYPE_CHECKING:
     from millrace.cli.cluster import Cluster
@@ -22,10 +22,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(assets, name="asset")
 
 
 def _one_source() -> NoReturn:
     raise Refused("one of SCRIPT, -f FILE and --deployment NAME is needed, and only one", "millrace run --help")
+
+
+def _print(manifests: list[Any], warnings: list[str]) -> NoReturn:
+    from millrace.cli.documents import write_documents
+
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(write_documents(manifests), nl=False)
+    raise typer.Exit(OK)
 
 
 @app.command()
@@ -68,7 +78,10 @@ def run(
             places.check_local([option for option, value in used.items() if value])
             inputs, outputs = places.inputs(inputs), places.outputs(outputs or [])
         else:
+            from millrace.cli.upload import local_inputs, send
+
             places.check_cluster()
+            inputs, uploads = local_inputs(inputs)
         script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
         if sum(map(bool, (script, file, deployment))) != 1:
             _one_source()
@@ -88,12 +101,8 @@ def run(
 
         raise typer.Exit(run_here(Wanted(manifests, source, warnings, places.folders, namespace, limit)))
     if output_format == "yaml":
-        from millrace.cli.documents import write_documents
-
-        for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
-        typer.echo(write_documents(manifests), nl=False)
-        raise typer.Exit(OK)
+        nothing = [f"-o yaml uploads nothing: {each.asset}:{each.version} is made by the run itself" for each in uploads]
+        _print(manifests, warnings + nothing)
 
     from millrace.cli.follow import goes_on
     from millrace.cli.progress import Line
@@ -101,10 +110,12 @@ def run(
 
     created: list[Any] = []
 
-    async def perform(cluster: Cluster, screen: Screen) -> int:
+    async def work(cluster: Cluster, screen: Screen) -> int:
         if deployment:
             await deployments.must_be_there(cluster, deployment)
         screen.say([Line(f"warning: {warning}", "warn") for warning in warnings])
+        for each in uploads:
+            await send(cluster, screen, each)
         created.extend(await submit(cluster, screen, Submitted(manifests, source, namespace, force)))
         if follow:
             return await follow_all(cluster, screen, created, limit)
@@ -115,7 +126,7 @@ def run(
     def interrupted() -> Refused:
         return Refused("not followed any more", *(line for found in created for line in goes_on(found)))
 
-    carry_out(perform, namespace=namespace, context=context, interrupted=interrupted)
+    perform(work, namespace=namespace, context=context, interrupted=interrupted)
 
 
 @app.command()
@@ -159,7 +170,7 @@ def logs(
     from millrace.cli.names import run_name
 
     show = command.follow if follow else command.show
-    carry_out(
+    perform(
         lambda cluster, screen: show(cluster, screen, run_name(run), container, tail), namespace=namespace, context=context
     )
 
@@ -183,7 +194,7 @@ def wait(
         limit = limit_of("--timeout", timeout)
     except Refused as error:
         refuse(error)
-    carry_out(
+    perform(
         lambda cluster, screen: command.wait(cluster, screen, run_name(run), limit), namespace=namespace, context=context
     )
 
@@ -194,7 +205,7 @@ def cancel(run: options.Run, *, namespace: options.Namespace = None, context: op
     from millrace.cli import logs as command
     from millrace.cli.names import run_name
 
-    carry_out(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
+    perform(lambda cluster, screen: command.cancel(cluster, screen, run_name(run)), namespace=namespace, context=context)
 
 
 @app.command()
@@ -212,7 +223,21 @@ def download(
     from millrace.cli.names import run_name
 
     wanted = command.Wanted(run_name(run), output or [], to, extract)
-    carry_out(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+    perform(lambda cluster, screen: command.download(cluster, screen, wanted), namespace=namespace, context=context)
+
+
+@app.command()
+def lineage(
+    reference: options.AssetVersion,
+    *,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    output_format: options.DataFormat = None,
+) -> None:
+    """Show what a version of an asset was made of, by which runs, and what was made of it."""
+    from millrace.cli import lineage as command
+
+    perform(lambda cluster, _: command.show(cluster, reference, output_format), namespace=namespace, context=context)
 
 
 app.command()(deployments.deploy)

@@ -112,3 +112,13 @@ TailLines = Annotated[int | None, _option("--tail", value="N", min=0, text="The 
 OneOutput = Annotated[list[str] | None, _option("--output", value="NAME", text="This output only; may be given again.")]
 Target = Annotated[Path | None, _option("--to", value="DIR", text="Folder; if absent one with the run's name.")]
 Extract = Annotated[bool, _option("--extract", text="Unpack each zip into a folder with the output's name.")]
+
+# asset, lineage
+AssetVersion = Annotated[
+    str, typer.Argument(metavar="NAME[@VERSION]", help="An asset; its latest version if none is named.")
+]
+DataFormat = Annotated[Literal["json", "yaml"] | None, _option("-o", text="The objects, for programs.")]
+AssetFiles = Annotated[list[str], _option("--file", "-f", value="FILE", text="Manifests of DataAssets; - is stdin.")]
+AssetTarget = Annotated[
+    Path | None, _option("--to", "-o", value="DIR", text="Folder; if absent one with the name and version.")
+]

@@ -1,4 +1,4 @@
-"""How a command is carried out: its connection, its errors, its exit code. What is heavy is imported when it is needed."""
+"""From a command to the process's end: connection, exit code, what Ctrl-C says. Imports what each start needs only."""
 
 from __future__ import annotations
 

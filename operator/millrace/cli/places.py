@@ -11,7 +11,7 @@ from millrace.cli.errors import Refused
 
 _STORE = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 # What is no path of this machine: a place in a store, an address, a data asset with its version.
-_ELSEWHERE = re.compile(r"[a-z0-9][-.a-z0-9]*/paths/.+|[a-z0-9]+://.*|/subscriptions/.+|(azureml:/?)?[^/\\]+[@:][^/\\]+")
+ELSEWHERE = re.compile(r"[a-z0-9][-.a-z0-9]*/paths/.+|[a-z0-9]+://.*|/subscriptions/.+|(azureml:/?)?[^/\\]+[@:][^/\\]+")
 
 
 class Places:
@@ -57,7 +57,7 @@ class Places:
 
     def _input(self, text: str) -> str:
         left, found, value = text.partition("=")
-        if not found or not value or (_ELSEWHERE.fullmatch(value) and not Path(value).exists()):
+        if not found or not value or (ELSEWHERE.fullmatch(value) and not Path(value).exists()):
             return text
         path = Path(value).expanduser().resolve()
         name, typed, _ = left.partition(":")
@@ -71,7 +71,7 @@ class Places:
         if not found and not self._has_default:
             hint = f"--output {name}=./results, or --store NAME=DIR as the default store"
             raise Refused(f"--output {text}: there is no default store here for it to go to", hint)
-        if not value or _ELSEWHERE.fullmatch(value):
+        if not value or ELSEWHERE.fullmatch(value):
             return text
         return f"{name}={self._store(f'output-{name}', Path(value).expanduser().resolve(), text)}"
 

@@ -81,7 +81,7 @@ async def _apply(cluster: Cluster, screen: Screen, manifest: Object, submitted: 
 async def _rehearse(cluster: Cluster, manifest: Object) -> None:
     """Asks the API server whether it would take the run."""
     try:
-        await cluster.create_run(manifest, dry_run=True)
+        await cluster.post(JOBRUN, manifest, dry_run=True)
     except ApiError as error:
         if error.reason != "AlreadyExists":
             raise explain(error, f"create {name_of(manifest)}") from None
@@ -92,7 +92,7 @@ async def _create(cluster: Cluster, screen: Screen, manifest: Object) -> JobRun:
     wanted = meta.get("name")
     for _ in range(TRIES):
         try:
-            run = JobRun.model_validate(await cluster.create_run(manifest))
+            run = JobRun.model_validate(await cluster.post(JOBRUN, manifest))
             break
         except ApiError as error:
             if error.reason != "AlreadyExists" or not wanted:

@@ -35,8 +35,8 @@ async def read_stores(cluster: Cluster) -> dict[str, DataStore]:
 
 
 @asynccontextmanager
-async def opened(cluster: Cluster, store: DataStore, workshop: Path) -> AsyncIterator[Store]:
-    """The store, by a tunnel where only the cluster knows its endpoint."""
+async def opened(cluster: Cluster, store: DataStore, workshop: Path, *, prefix: bool = False) -> AsyncIterator[Store]:
+    """The store, by a tunnel where only the cluster knows its endpoint. Keys are full ones, or below its prefix."""
     from millrace.data.stores import open_store
 
     if store.spec.kind not in OBJECT_STORES:
@@ -46,7 +46,8 @@ async def opened(cluster: Cluster, store: DataStore, workshop: Path) -> AsyncIte
         )
     entry = {**store_entry(store, 0), "ca": await _authority(cluster, store, workshop)}
     place = entry[str(store.spec.kind)]
-    place.pop("prefix", None)  # the status has full keys
+    if not prefix:
+        place.pop("prefix", None)
     credentials = await _credentials(cluster, store)
     endpoint = place.get("endpoint")
     try:

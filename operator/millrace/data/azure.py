@@ -146,6 +146,10 @@ class Azure:
         """See Service."""
         return self.request("GET", entry.key, headers=range_of(entry, start, end)).content
 
+    def delete_odd(self, key: str) -> None:
+        """See Service."""
+        self.request("DELETE", key)
+
     def md5_is_content(self, entry: Entry) -> bool:  # noqa: ARG002
         """See Service: it is what the writer said, or what the service has computed."""
         return True

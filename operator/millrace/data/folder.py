@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,6 +149,16 @@ class FolderStore:
         """See Store."""
         self._write(key, pieces, os.rename)
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """See Store."""
+        for key in keys:
+            path = self.folder / key
+            with told(self.where(key)), suppress(FileNotFoundError):
+                path.rmdir() if key.endswith("/") else path.unlink()
+            for above in path.parents:
+                if above == self.folder or not _emptied(above):
+                    break
+
     def modified(self, key: str) -> datetime:
         """See Store."""
         return datetime.fromtimestamp((self.folder / key).stat().st_mtime, UTC)
@@ -166,6 +176,17 @@ class FolderStore:
         finally:
             with suppress(FileNotFoundError):
                 hidden.unlink()
+
+
+def _emptied(folder: Path) -> bool:
+    """Whether the folder was empty, and is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _related(path: str, prefix: str) -> bool:

@@ -118,6 +118,10 @@ class Gcs:
         query = {"alt": "media", "generation": entry.etag}
         return self.request("GET", self.path(entry.key), query, entry.key, headers=headers).content
 
+    def delete_odd(self, key: str) -> None:
+        """See Service."""
+        self.request("DELETE", self.path(key), {}, key)
+
     def md5_is_content(self, entry: Entry) -> bool:  # noqa: ARG002
         """See Service: the service has computed it."""
         return True

@@ -11,7 +11,7 @@ import logging
 import re
 import ssl
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -133,6 +133,9 @@ class Service(Protocol):
     def read_odd(self, entry: Entry, start: int, end: int) -> bytes:
         """Bytes of an object whose key obstore cannot express. Raises DataError."""
 
+    def delete_odd(self, key: str) -> None:
+        """Deletes an object whose key obstore cannot express. Raises DataError."""
+
     def md5_is_content(self, entry: Entry) -> bool:
         """Whether the MD5 of a listing should be the content's. Raises DataError."""
 
@@ -224,6 +227,13 @@ class ObjectStore:
     def send(self, key: str, size: int, md5: bytes, pieces: Iterable[bytes]) -> None:
         """See Store."""
         self.service.send(key, size, md5, pieces)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See Store."""
+        for key in filter(is_odd, keys):
+            self.service.delete_odd(key)
+        if plain := [key for key in keys if not is_odd(key)]:
+            obstore.delete(self.service.objects, plain)
 
     def modified(self, key: str) -> datetime:
         """See Store."""

@@ -138,6 +138,9 @@ class Store(Protocol):
     def send(self, key: str, size: int, md5: bytes, pieces: Iterable[bytes]) -> None:
         """An object of `size` bytes from a stream: all of it or nothing."""
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """Deletes objects, a thousand at most; some may be gone already. Folders that are left empty go with them."""
+
     def modified(self, key: str) -> datetime:
         """When the object was written, by the store's clock."""
 

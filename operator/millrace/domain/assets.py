@@ -42,9 +42,15 @@ def waits_for(asset: DataAsset, assets: Iterable[DataAsset]) -> DataAsset | None
     return next((each for each in older if not each.metadata.deletion_timestamp), None)
 
 
-def _is_ready(asset: DataAsset) -> bool:
+def is_ready(asset: DataAsset) -> bool:
+    """Whether a run can name it."""
     ready = find(asset.status.conditions, "Ready")
     return ready is not None and ready.status == "True"
+
+
+def newest(assets: Iterable[DataAsset]) -> DataAsset | None:
+    """The newest one that is Ready."""
+    return max(filter(is_ready, assets), key=_age, default=None)
 
 
 def reference(found: Input, run: JobRun) -> AssetReference | Obstacle:
@@ -78,10 +84,10 @@ def find_version(found: Input, run: JobRun, assets: Sequence[DataAsset]) -> Data
         return named
     pinned = next((entry.version for entry in run.status.inputs if entry.name == found.name), None)
     known = versions(assets, named.asset)
-    ready = {version: each for version, each in known.items() if _is_ready(each)}
+    ready = {version: each for version, each in known.items() if is_ready(each)}
     wanted = pinned or named.version
-    if wanted == LATEST and ready:
-        return max(ready.values(), key=_age)
+    if wanted == LATEST and (latest := newest(known.values())):
+        return latest
     if wanted in ready:
         return ready[wanted]
     if wanted in known:

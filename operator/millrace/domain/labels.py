@@ -13,6 +13,7 @@ DEPLOYMENT = f"{GROUP}/deployment"
 DEPLOYMENT_ID = f"{GROUP}/deployment-id"
 JOB_ID = f"{GROUP}/job-id"
 DATASTORE = f"{GROUP}/datastore"
+ASSET = f"{GROUP}/asset"  # of the DataAssets that runs make
 
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
@@ -20,5 +21,7 @@ ASSETS = f"{GROUP}/assets"  # annotation of a run's Job: versions that it reads 
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 DEPLOYMENT_REVISION = f"{GROUP}/deployment-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged
+SHA256 = f"{GROUP}/sha256"  # annotation of a DataAsset that the command line has uploaded, as staging will say it
+RECLAIMS = f"{GROUP}/reclaims"  # annotation of the Job that will delete an asset's data: whose, JSON
 BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

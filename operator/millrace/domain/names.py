@@ -51,3 +51,8 @@ def revision_name(function: str, spec: dict[str, Any]) -> str:
 def probe_name(store: str, generation: int) -> str:
     """Job that probes this generation of a DataStore."""
     return child_name(store, f"-probe-{generation}")
+
+
+def reclaim_name(asset: str, uid: str) -> str:
+    """Job that deletes the data of this DataAsset."""
+    return child_name(asset, f"-reclaim-{uid[:HASH]}")

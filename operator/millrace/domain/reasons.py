@@ -20,6 +20,9 @@ class Reason(StrEnum):
     RETRYING = "Retrying"
     SUSPENDED = "Suspended"
     QUEUED = "Queued"
+    DATA_DELETED = "DataDeleted"
+    DATA_KEPT = "DataKept"
+    DATA_NOT_DELETED = "DataNotDeleted"
     # What a run names is not there, or not ready: it waits.
     PROBE_FAILED = "ProbeFailed"
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"

@@ -86,7 +86,12 @@ class Resolved:
     def assets(self) -> dict[str, Any] | None:
         """The versions that the run reads, and the store of those that it makes."""
         read = [
-            {"name": found.input.name, "asset": found.asset.asset, "version": found.asset.version}
+            {
+                "name": found.input.name,
+                "asset": found.asset.asset,
+                "version": found.asset.version,
+                "assetUid": found.asset.metadata.uid,
+            }
             for found in self.inputs
             if found.asset
         ]

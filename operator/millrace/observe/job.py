@@ -15,6 +15,7 @@ from millrace.domain.labels import (
     DEPLOYMENT_REVISION,
     ENDED,
     PROFILE,
+    RECLAIMS,
     REVISION,
     STAGE_IMAGE,
 )
@@ -43,6 +44,7 @@ class JobFacts:
     profile: Mapping[str, Any] | None = None  # what the status says of it
     assets: Mapping[str, Any] | None = None  # the versions that are read, the store of those that are made
     stage_image: str | None = None  # of a probe
+    reclaims: str | None = None  # whose data it deletes: domain.reclaim.Reclaim as JSON
 
     @property
     def over(self) -> bool:
@@ -79,4 +81,5 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         assets=json.loads(annotations.get(ASSETS, "null")),
         profile=json.loads(annotations.get(PROFILE, "null")),
         stage_image=annotations.get(STAGE_IMAGE),
+        reclaims=annotations.get(RECLAIMS),
     )

@@ -114,7 +114,7 @@ def _identity(run: JobRun, job: JobFacts) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _inputs(run: JobRun, assets: Mapping[str, Any] | None, pod: PodFacts | None) -> list[dict[str, Any]]:
+def inputs_known(run: JobRun, assets: Mapping[str, Any] | None, pod: PodFacts | None) -> list[dict[str, Any]]:
     """The inputs: the versions that were named, and what stage reports."""
     found = {entry.name: entry.dump() for entry in run.status.inputs}
     for entry in [*((assets or {}).get("inputs") or []), *(inputs_of(pod) if pod else [])]:
@@ -164,7 +164,7 @@ def progress(
         # Each attempt has its own times; a merge patch removes what is null.
         times = {key: value if key in {"queued", "admitted"} else None for key, value in times.items()}
     status["times"] = {**times, **(times_of(pod) if pod else {})}
-    if inputs := _inputs(run, assets, pod):
+    if inputs := inputs_known(run, assets, pod):
         status["inputs"] = inputs
     return _write(run, marks, status, now)
 
@@ -208,7 +208,7 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         status["failure"] = {key: value for key, value in status["failure"].items() if value is not None}
     if pod:
         found = {
-            "inputs": _inputs(run, outcome.job.assets if outcome.job else None, pod),
+            "inputs": inputs_known(run, outcome.job.assets if outcome.job else None, pod),
             "outputs": outputs_of(pod, assets_of(run), outcome.versions),
             "warnings": warnings_of(pod),
             "logs": logs_of(pod),

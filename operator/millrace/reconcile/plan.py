@@ -20,10 +20,10 @@ class Create:
 
 
 @dataclass(frozen=True)
-class CreateAsset:
-    """POST a DataAsset, which nobody owns. Where its name is taken, what is there is read, and the next one is another.
+class CreateUnowned:
+    """POST an object that nobody owns. Where its name is taken, what is there is read, and another decision follows.
 
-    A refusal is learned about the run with the UID `tell`.
+    A refusal is learned about the object with the UID `tell`.
     """
 
     manifest: Manifest
@@ -58,6 +58,15 @@ class EndJob:
     uid: str
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class StartJob:
+    """Starts a Job that is suspended."""
+
+    namespace: str
+    name: str
+    uid: str
 
 
 @dataclass(frozen=True)
@@ -123,18 +132,28 @@ class LookForEvents:
     owner: str
 
 
+@dataclass(frozen=True)
+class LookForAssets:
+    """Reads all DataAssets of a namespace: before data is deleted a store that may be behind is not enough."""
+
+    namespace: str
+    owner: str
+
+
 Action = (
     Create
-    | CreateAsset
+    | CreateUnowned
     | CreateNextAttempt
     | Apply
     | EndJob
+    | StartJob
     | Delete
     | PatchStatus
     | Emit
     | LookForJob
     | LookForDeployment
     | LookForEvents
+    | LookForAssets
 )
 
 
@@ -157,4 +176,5 @@ class Learned:
     absent_deployment: str | None = None  # UID
     refusal: tuple[int, str, float] | None = None  # HTTP status (409: the name is not free yet), message, time (Unix)
     taken: str | None = None  # a name that somebody else's object has
+    assets: float | None = None  # when the DataAssets of the namespace were read (Unix)
     events: tuple[str, str, str, float] | None = None  # UID looked at, reason ("": none), message, time of the look (Unix)

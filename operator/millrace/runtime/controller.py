@@ -17,6 +17,7 @@ from millrace.reconcile.datastore import reconcile_datastore
 from millrace.reconcile.deployment import reconcile_deployment
 from millrace.reconcile.function import reconcile_function
 from millrace.reconcile.plan import NOTHING, Create, CreateNextAttempt, Learned, PatchStatus, Plan
+from millrace.reconcile.reclaim import reconcile_reclaim
 from millrace.reconcile.run import reconcile_run
 from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
@@ -207,8 +208,11 @@ class Controller:
                 deployment = snapshots.deployment_snapshot(self.store, key, self.settings, now)
                 return reconcile_deployment(deployment) if deployment else NOTHING
             case "DataAsset":
-                asset = snapshots.dataasset_snapshot(self.store, key, now)
+                asset = snapshots.dataasset_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_dataasset(asset) if asset else NOTHING
+            case "Job":
+                reclaim = snapshots.reclaim_snapshot(self.store, key, learned, now)
+                return reconcile_reclaim(reclaim) if reclaim else NOTHING
             case _:
                 datastore = snapshots.datastore_snapshot(self.store, key, learned, self.settings, now)
                 return reconcile_datastore(datastore) if datastore else NOTHING

@@ -15,22 +15,24 @@ from millrace.domain.clock import parse
 from millrace.domain.labels import ENDED
 from millrace.domain.reasons import Reason
 from millrace.kube.api import Api, ApiError
-from millrace.kube.resources import BY_KIND, DEPLOYMENT, EVENT, JOB
+from millrace.kube.resources import BY_KIND, DATAASSET, DEPLOYMENT, EVENT, JOB
 from millrace.reconcile.plan import (
     Action,
     Apply,
     Create,
-    CreateAsset,
     CreateNextAttempt,
+    CreateUnowned,
     Delete,
     Emit,
     EndJob,
     Learned,
+    LookForAssets,
     LookForDeployment,
     LookForEvents,
     LookForJob,
     PatchStatus,
     Plan,
+    StartJob,
 )
 from millrace.runtime.metrics import API_WRITES
 from millrace.runtime.store import Key, Store, controller_uid
@@ -128,8 +130,8 @@ class Executor:
             raise Stale(f"Job {action.previous} is gone")
         return await self._post(next_job(previous, action.run, action.attempt, action.charged))
 
-    async def _create_asset(self, action: CreateAsset) -> bool:
-        """Another decision follows in any case: what is made is told of its run next."""
+    async def _create_unowned(self, action: CreateUnowned) -> bool:
+        """Another decision follows in any case: what is made is told of its run next, or counted on."""
         kind, meta = action.manifest["kind"], action.manifest["metadata"]
         try:
             found: dict[str, Any] | None = await self._api.create(BY_KIND[kind], action.manifest)
@@ -152,10 +154,14 @@ class Executor:
         return False
 
     async def _end(self, action: EndJob) -> bool:
-        patch = {
-            "metadata": {"uid": action.uid, "annotations": {ENDED: f"{action.reason}: {action.message}"}},
-            "spec": {"suspend": True},
-        }
+        note = {"annotations": {ENDED: f"{action.reason}: {action.message}"}}
+        return await self._suspend(action, note, suspend=True)
+
+    async def _start(self, action: StartJob) -> bool:
+        return await self._suspend(action, {}, suspend=False)
+
+    async def _suspend(self, action: EndJob | StartJob, note: dict[str, Any], *, suspend: bool) -> bool:
+        patch = {"metadata": {"uid": action.uid, **note}, "spec": {"suspend": suspend}}
         try:
             self._store.put("Job", await self._api.merge(JOB, action.namespace, action.name, patch))
             API_WRITES.labels("patch", "Job").inc()
@@ -245,21 +251,30 @@ class Executor:
         self._learn(action.owner, events=(action.uid, reason, message[:512], time.time()))
         return True
 
+    async def _look_for_assets(self, action: LookForAssets) -> bool:
+        async for page in self._api.pages(DATAASSET, action.namespace):
+            for found in page:
+                self._store.put("DataAsset", found)
+        self._learn(action.owner, assets=time.time())
+        return True
+
     def _learn(self, uid: str, **facts: Any) -> None:
         self.learned[uid] = replace(self.learned.get(uid, Learned()), **facts)
 
     _handlers: dict[type[Action], Callable[[Executor, Any], Awaitable[bool]]] = {
         Create: _create,
-        CreateAsset: _create_asset,
+        CreateUnowned: _create_unowned,
         CreateNextAttempt: _next,
         Apply: _apply,
         EndJob: _end,
+        StartJob: _start,
         Delete: _delete,
         PatchStatus: _patch_status,
         Emit: _emit,
         LookForJob: _look_for_job,
         LookForDeployment: _look_for_deployment,
         LookForEvents: _look_for_events,
+        LookForAssets: _look_for_assets,
     }
 
 

@@ -19,9 +19,10 @@ from millrace.build.pod import AUTHORITIES
 from millrace.build.revision import function_at
 from millrace.domain.assets import named_assets
 from millrace.domain.labels import BUNDLE, COMPONENT, JOBRUN
-from millrace.domain.names import label_value, probe_name, revision_name
+from millrace.domain.names import label_value, probe_name, reclaim_name, revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
+from millrace.domain.reclaim import Reclaim
 from millrace.domain.settings import Settings
 from millrace.domain.template import deployment_revision, merge, shape
 from millrace.observe.job import JobFacts, read_job
@@ -31,6 +32,7 @@ from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.deployment import DeploymentSnapshot, Queued
 from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
+from millrace.reconcile.reclaim import ReclaimSnapshot
 from millrace.reconcile.snapshot import RunSnapshot
 from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.store import Key, Object, Store, controller_uid
@@ -195,14 +197,51 @@ def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetim
     )
 
 
-def dataasset_snapshot(store: Store, key: Key, now: datetime) -> DataAssetSnapshot | None:
+def dataasset_snapshot(
+    store: Store, key: Key, learned: Learned, settings: Settings, now: datetime
+) -> DataAssetSnapshot | None:
     """Snapshot of a DataAsset; None where it is gone."""
     found = store.get(key)
     if found is None:
         return None
     asset = DataAsset.model_validate(found)
     versions = tuple(_valid(DataAsset, store.versions(key.namespace, asset.asset)))
-    return DataAssetSnapshot(asset, versions, _stores(store, key.namespace), now)
+    job = store.get(Key("Job", key.namespace, reclaim_name(key.name, asset.metadata.uid)))
+    reclaim = read_job(job) if job else None
+    return DataAssetSnapshot(
+        asset=asset,
+        assets=versions,
+        stores=_stores(store, key.namespace),
+        reclaim=reclaim if reclaim and reclaim.reclaims else None,
+        learned=learned,
+        settings=settings,
+        now=now,
+    )
+
+
+def reclaim_snapshot(store: Store, key: Key, learned: Learned, now: datetime) -> ReclaimSnapshot | None:
+    """Snapshot of a Job that deletes an asset's data; None where it is gone, or another one."""
+    found = store.get(key)
+    job = read_job(found) if found else None
+    if job is None or job.reclaims is None:
+        return None
+    subject = Reclaim.model_validate_json(job.reclaims)
+    readers = (
+        run["metadata"]["name"]
+        for run in store.unfinished(key.namespace)
+        if any(entry.get("assetUid") == subject.uid for entry in run["status"].get("inputs") or [])
+    )
+    return ReclaimSnapshot(
+        job=job,
+        namespace=key.namespace,
+        subject=subject,
+        assets=tuple(_valid(DataAsset, store.within("DataAsset", key.namespace))),
+        stores=_stores(store, key.namespace),
+        readers=tuple(readers),
+        pod=_newest_pod(store, job.uid),
+        learned=learned,
+        now=now,
+    )
 
 
 def datastore_snapshot(

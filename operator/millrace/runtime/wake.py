@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice
 
+from pydantic import ValidationError
+
 from millrace.api.deployment import CONCURRENCY
-from millrace.domain.names import label_value
+from millrace.domain.labels import RECLAIMS
+from millrace.domain.names import label_value, reclaim_name
+from millrace.domain.reclaim import Reclaim
 from millrace.runtime.lines import Group, place_of
 from millrace.runtime.queue import KeyedQueue
 from millrace.runtime.store import Key, Object, Store, asset_of, controller_uid, is_terminal, slot_of
@@ -27,6 +32,11 @@ class Waker:
         meta = obj["metadata"]
         if kind in OWN_KINDS:
             self._queue.add(Key(kind, meta["namespace"], meta["name"]))
+        if kind == "Job" and (about := meta.get("annotations", {}).get(RECLAIMS)):
+            self._queue.add(Key(kind, meta["namespace"], meta["name"]))
+            self._reclaimed(meta["namespace"], about)
+        if kind == "DataAsset" and obj["spec"].get("reclaim") == "Delete":
+            self._queue.add(Key("Job", meta["namespace"], reclaim_name(meta["name"], meta["uid"])))
         if kind in SHARED_KINDS:
             self.waiting_for(kind, obj)
         if slot := slot_of(kind, obj):
@@ -34,11 +44,16 @@ class Waker:
         if owner := controller_uid(obj):
             self._owner(owner)
 
+    def _reclaimed(self, namespace: str, about: str) -> None:
+        """The DataAsset whose data a Job will delete: if it is there, so must the Job be."""
+        with contextlib.suppress(ValidationError):
+            self._queue.add(Key("DataAsset", namespace, Reclaim.model_validate_json(about).name))
+
     def _owner(self, uid: str) -> None:
         key = self._store.by_uid(uid)
         if key is None:
             return
-        if key.kind in OWN_KINDS:
+        if key.kind in OWN_KINDS or _reclaims(self._store.get(key)):
             self._queue.add(key)
         elif (job := self._store.get(key)) and (owner := controller_uid(job)):
             self._owner(owner)
@@ -56,7 +71,7 @@ class Waker:
         for asset in (
             self._store.versions(namespace, asset_of(obj)) if of_asset else self._store.within("DataAsset", namespace)
         ):
-            if not _is_ready(asset):
+            if not _is_ready(asset) or asset["spec"].get("reclaim") == "Delete":
                 self._queue.add(Key("DataAsset", namespace, asset["metadata"]["name"]))
         held = [run for run in self._store.unfinished(namespace) if run["status"].get("phase") not in UNDERWAY]
         for run in sorted(held, key=place_of):  # what was blocked by the same starts in the order of its queue
@@ -93,6 +108,9 @@ class Waker:
         for kind in SHARED_KINDS:
             for key in self._store.keys(kind):
                 self._queue.add(key)
+        for key in self._store.keys("Job"):
+            if _reclaims(self._store.get(key)):
+                self._queue.add(key)
         over = []
         for key in self._store.keys("JobRun"):
             run = self._store.get(key)
@@ -105,6 +123,11 @@ class Waker:
             self._queue.add(key, later=True)
         for group in self._store.lines.groups():
             self.move_up(group)
+
+
+def _reclaims(obj: Object | None) -> bool:
+    """Whether it is a Job that deletes an asset's data."""
+    return obj is not None and RECLAIMS in obj["metadata"].get("annotations", {})
 
 
 def _is_held(run: Object) -> bool:

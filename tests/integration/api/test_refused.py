@@ -415,3 +415,24 @@ def test_cancel_can_be_set_and_not_taken_back(api: ApiServer) -> None:
             api.admin.merge("jobruns", "api", "cancelled", {"spec": {"cancel": back}})
         assert "spec.cancel: " in refused.value.message
         assert "cancel cannot be taken back; create a new JobRun instead" in refused.value.message
+
+
+ASSET = {
+    "apiVersion": "millrace.dev/v1alpha1",
+    "kind": "DataAsset",
+    "metadata": {"name": "heart", "namespace": "api"},
+    "spec": {"path": "heart/3", "dataStore": "lake", "reclaim": "Retain"},
+}
+
+
+def test_reclaim_delete_names_its_store_and_is_not_taken_back(api: ApiServer) -> None:
+    placeless = {**ASSET, "spec": {"path": "heart/3", "reclaim": "Delete"}}
+    with pytest.raises(Refused, match=r"spec\.reclaim: .*reclaim Delete needs dataStore"):
+        api.admin.create("dataassets", placeless, strict=True)
+    api.admin.create("dataassets", ASSET, strict=True)
+    api.admin.merge("dataassets", "api", "heart", {"spec": {"reclaim": "Delete"}})
+    for back in ("Retain", None):
+        with pytest.raises(Refused, match=r"spec\.reclaim: .*cannot be taken back"):
+            api.admin.merge("dataassets", "api", "heart", {"spec": {"reclaim": back}})
+    with pytest.raises(Refused, match=r"spec\.path: .*path is immutable"):
+        api.admin.merge("dataassets", "api", "heart", {"spec": {"path": "heart/4"}})

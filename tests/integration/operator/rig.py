@@ -263,6 +263,7 @@ class Rig:
             (request.object["metadata"]["ownerReferences"][0]["uid"], request.object["metadata"]["name"])
             for request in self.proxy.log
             if request.verb == "create" and request.resource == "jobs" and request.status == 201
+            if "ownerReferences" in request.object["metadata"]  # what has no owner is made again where it is missing
         )
 
 

@@ -116,8 +116,8 @@ def test_outputs() -> None:
     ("parse", "text", "message", "hint"),
     [
         (a.input_entry, "data", "NAME=STORE/paths/PATH is expected", ""),
-        (a.input_entry, "data=./folder", "local files and folders cannot be inputs yet", "aws s3 cp --recursive ./folder"),
-        (a.input_entry, "data=C:\\x", "local files", "--input data=STORE/paths/PATH"),
+        (a.input_entry, "data=./folder", "a file or folder of this machine", "kubectl get datastores"),
+        (a.input_entry, "data=C:\\x", "a file or folder of this machine", "kubectl get datastores"),
         (a.input_entry, "data=s3://data/k", "an address is not taken here yet", "DataStore"),
         (a.output_entry, "scores=heart@latest", "a run makes the next version by itself", "--output heart"),
         (a.input_entry, "Data=h/paths/a", "the name 'Data'", ""),
