@@ -12,8 +12,12 @@ from typing import Any
 
 from millrace.domain.names import label_value
 from millrace.domain.queue import Line, Place
+from millrace.domain.reasons import Reason
 
 Group = tuple[str, str]  # namespace, Deployment
+# What blocks all runs of a Deployment alike. They keep their places: else, where these come at the same time as the thing
+# that was missing, those that are looked at first would be started first.
+OF_ALL = {Reason.DEPLOYMENT_NOT_FOUND, Reason.FUNCTION_NOT_FOUND}
 
 
 def deployment_of(run: dict[str, Any]) -> Group | None:
@@ -32,7 +36,8 @@ def asks(run: dict[str, Any]) -> bool:
     """Whether a JobRun asks for a slot. One that was not looked at yet may, so nobody overtakes it."""
     meta, spec, status = run["metadata"], run["spec"], run["status"]
     phase = status.get("phase")
-    waits = phase in {None, "Queued"} or (phase == "Pending" and not status.get("jobName"))
+    blocked = phase == "Blocked" and status.get("reason") in OF_ALL
+    waits = phase in {None, "Queued"} or blocked or (phase == "Pending" and not status.get("jobName"))
     return waits and not (spec.get("suspend") or spec.get("cancel") or "deletionTimestamp" in meta)
 
 

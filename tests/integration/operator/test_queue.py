@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+
+import pytest
 
 from integration.operator.kubelet import Pod, fail, succeed
 from integration.operator.rig import Rig, operator, patiently
@@ -50,6 +53,19 @@ def test_two_run_the_others_wait_in_order_and_are_told_their_position(api_server
         assert with_job(rig) == [f"r{number}" for number in range(1, 6)]
         patiently("nothing waits", lambda: counted() == [0, 0])
         assert all("queuePosition" not in status for status in statuses(rig).values())
+
+
+@pytest.mark.parametrize("missing", ["Deployment", "Function"])
+def test_runs_that_were_there_before_what_all_of_them_need_start_in_their_order(api_server: ApiServer, missing: str) -> None:
+    names = [f"r{number}" for number in range(1, 9)]
+    with operator(api_server) as rig:
+        make: dict[str, Callable[[], None]] = {"Deployment": rig.deployment, "Function": rig.function}
+        make["Function" if missing == "Deployment" else "Deployment"]()
+        for name in names:
+            rig.run_by("d", name)
+        settled(rig, **dict.fromkeys(names, "Blocked"))
+        make[missing]()
+        settled(rig, r1="Pending", r2="Pending", **dict.fromkeys(names[2:], "Queued"))
 
 
 def test_an_edit_does_not_change_a_run_that_is_queued(api_server: ApiServer) -> None:

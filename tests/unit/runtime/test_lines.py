@@ -70,7 +70,12 @@ ASKS: dict[str, tuple[Object, bool]] = {
     "queued": (run("a", "Queued"), True),
     "queued for another attempt": (run("a", "Queued", status={"jobName": "a"}), True),
     "its store is being checked": (run("a", "Pending"), True),
-    "blocked": (run("a", "Blocked"), False),
+    "blocked by something of its own": (run("a", "Blocked", status={"reason": "DataStoreNotReady"}), False),
+    "its Deployment is not there, like that of all others": (
+        run("a", "Blocked", status={"reason": "DeploymentNotFound"}),
+        True,
+    ),
+    "its Deployment's Function is not there": (run("a", "Blocked", status={"reason": "FunctionNotFound"}), True),
     "its Job was made": (run("a", "Pending", status={"jobName": "a"}), False),
     "it runs": (run("a", "Running", status={"jobName": "a"}), False),
     "it is over": (run("a", "Failed"), False),
