@@ -15,10 +15,15 @@ from support.cluster import Namespace, kubectl
 from support.command import Command
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: waits for minutes by its nature; started first")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the cluster."""
+    """Everything here needs the cluster. What mostly waits begins first, so that the others run meanwhile."""
     for item in items:
         item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

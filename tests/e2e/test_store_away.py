@@ -26,6 +26,7 @@ def main(data=None):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_runs_succeed_when_the_store_was_away_in_the_middle_of_staging_and_of_the_upload(
     namespace: Namespace, bucket: Bucket, recovery: Recovery
