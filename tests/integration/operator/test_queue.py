@@ -32,10 +32,17 @@ def settled(rig: Rig, **wanted: str) -> None:
     patiently(f"{wanted}", lambda: {name: phases(rig).get(name) for name in wanted} == wanted)
 
 
+def looked_at(rig: Rig, *deployments: str) -> None:
+    """Waits until the operator has seen these Deployments: of runs that come before, two may start at the same moment."""
+    for name in deployments:
+        patiently(f"{name} is seen", lambda name=name: "status" in rig.api.get("deployments", rig.namespace, name))  # type: ignore[misc]
+
+
 def test_two_run_the_others_wait_in_order_and_are_told_their_position(api_server: ApiServer) -> None:
     with operator(api_server) as rig:
         rig.function()
         rig.deployment()
+        looked_at(rig, "d")
         for number in range(1, 6):
             rig.run_by("d", f"r{number}")
         settled(rig, r1="Pending", r2="Pending", r3="Queued", r4="Queued", r5="Queued")
@@ -179,6 +186,7 @@ def test_a_full_queue_refuses_skips_or_lets_the_oldest_go(api_server: ApiServer)
         rig.deployment("queue", concurrency=1, queue={"maxLength": 1})
         rig.deployment("skip", concurrency=1, queue={"whenFull": "SkipNew"})
         rig.deployment("latest", concurrency=1, queue={"whenFull": "CancelOldest"})
+        looked_at(rig, "queue", "skip", "latest")
         for name in ("queue", "skip", "latest"):
             for number in range(1, 5):
                 rig.run_by(name, f"{name}{number}")
