@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from millrace.data.fetch import Counter
 from millrace.data.model import PendingOutput, Progress
 from millrace.data.parts import part_size
 from millrace.data.publish import Attempt, Place
-from millrace.data.stores import Writer
+from millrace.data.stores import Store, Writer
 from millrace.data.transfer import put_descriptor
 from millrace.data.tree import Gone, Node, Tree
 
@@ -30,6 +30,7 @@ MANIFEST = "manifest.json"
 MANIFEST_PART = 5 << 20
 ONE_PUT_BYTES = 64 << 20  # larger files go in parts, so that a reset does not send all of it again
 THREADS = 4
+PIECE_BYTES = 1 << 20
 _MEMBER_BYTES = 2 * 4096 + 200  # at most, in the archive's local header and directory
 
 
@@ -200,24 +201,32 @@ def _put_one(attempt: Attempt, place: Place, fd: int, size: int, deadline: float
 
 def _put_large(attempt: Attempt, place: Place, fd: int, size: int, deadline: float) -> tuple[int, str]:
     store = attempt.stores[place[0]]
-    key = store.full_key(place[1])
+    begin = partial(attempt.begin, place, deadline=deadline)
     try:
-        writer = _writer(attempt, place, part_size(size), deadline)
-        try:
-            offset = 0
-            while offset < size and (piece := os.pread(fd, min(1 << 20, size - offset), offset)):
-                writer.write(piece)
-                offset += len(piece)
-            sha256 = writer.finish()
-        except BaseException:
-            writer.stop()
-            raise
+        done = put_parts(store, store.full_key(place[1]), fd, size, begin, deadline=deadline)
     finally:
         os.close(fd)
+    attempt.settled(place)
+    return done
+
+
+def put_parts(store: Store, key: str, fd: int, size: int, begin: Callable[[], str], *, deadline: float) -> tuple[int, str]:
+    """The first `size` bytes of `fd` in parts to the full key: (bytes, SHA-256). `begin` makes the upload, which stays
+    where this fails. Raises DataError; UploadFailed where it is gone and the object is not the one that was sent.
+    """
     uploads = store.uploads
+    writer = uploads.writer(key, part_size(size), begin, deadline=deadline)
+    try:
+        offset = 0
+        while offset < size and (piece := os.pread(fd, min(PIECE_BYTES, size - offset), offset)):
+            writer.write(piece)
+            offset += len(piece)
+        sha256 = writer.finish()
+    except BaseException:
+        writer.stop()
+        raise
     if not uploads.complete(key, writer.upload_id, writer.parts, deadline=deadline) and not uploads.published(
         key, writer.upload_id, writer.etag, deadline=deadline
     ):
         raise DataError("UploadFailed", f"{store.where(key)}: the upload is gone")
-    attempt.settled(place)
     return writer.bytes, sha256

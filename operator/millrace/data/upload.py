@@ -16,14 +16,12 @@ from millrace.data.digest import folder_digest
 from millrace.data.errors import DataError
 from millrace.data.fetch import Counter
 from millrace.data.model import Progress
-from millrace.data.output import ONE_PUT_BYTES
-from millrace.data.parts import part_size
+from millrace.data.output import ONE_PUT_BYTES, PIECE_BYTES, put_parts
 from millrace.data.stores import Store
 from millrace.data.transfer import put_descriptor
 from millrace.data.tree import Gone, Tree
 
 THREADS = 6
-PIECE_BYTES = 1 << 20
 AT_ONCE = 64  # files that are open, or wait for a thread
 
 
@@ -157,25 +155,16 @@ def _send(store: Store, key: str, fd: int, deadline: float) -> tuple[int, str]:
     size = os.fstat(fd).st_size
     if size <= ONE_PUT_BYTES:
         return put_descriptor(store, key, fd, size, deadline=deadline)
-    upload_id = ""
+    begun: list[str] = []
 
     def begin() -> str:
-        nonlocal upload_id
-        upload_id, _ = store.uploads.create(key, deadline=deadline)
-        return upload_id
+        begun.append(store.uploads.create(key, deadline=deadline)[0])
+        return begun[-1]
 
-    writer = store.uploads.writer(key, part_size(size), begin, deadline=deadline)
     try:
-        offset = 0
-        while offset < size and (piece := os.pread(fd, min(PIECE_BYTES, size - offset), offset)):
-            writer.write(piece)
-            offset += len(piece)
-        sha256 = writer.finish()
-        store.uploads.complete(key, writer.upload_id, writer.parts, deadline=deadline)
+        return put_parts(store, key, fd, size, begin, deadline=deadline)
     except BaseException:
-        writer.stop()
-        if upload_id:
-            with suppress(DataError):
+        with suppress(DataError):
+            for upload_id in begun:
                 store.uploads.abort(key, upload_id, deadline=deadline)
         raise
-    return offset, sha256

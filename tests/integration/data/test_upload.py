@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from integration.data.servers import Bucket, Proxy
 from integration.data.witnesses import ON_EACH, AnyBucket
 from millrace.data import DataError, stage_input
+from millrace.data.multipart import S3Uploads
 from millrace.data.upload import Content, content, pack, upload
 
 FILES = {"a.csv": b"id\n", "sub/deep/b ü.csv": b"x" * 300_000, "big": os.urandom(65 << 20), "empty": b""}
@@ -62,6 +64,24 @@ def test_a_file_that_is_written_meanwhile_is_refused(folder: Path, bucket: Bucke
         upload(bucket.store(), "up", subject, deadline=deadline)
     with pytest.raises(DataError, match=f"{name} was changed while it was uploaded"):
         pack(subject, io.BytesIO(), "tree")
+
+
+def test_an_upload_that_vanished_is_no_success(
+    folder: Path, bucket: Bucket, deadline: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind our back, before it is completed; an older object of that name is not ours."""
+    bucket.put("up/big", b"last night's")
+    complete = S3Uploads.complete
+
+    def too_late(uploads: S3Uploads, key: str, upload_id: str, parts: Sequence[str], *, deadline: float) -> bool:
+        uploads.abort(key, upload_id, deadline=deadline)
+        return complete(uploads, key, upload_id, parts, deadline=deadline)
+
+    monkeypatch.setattr(S3Uploads, "complete", too_late)
+    with pytest.raises(DataError) as caught:
+        upload(bucket.store(), "up", content(folder / "big"), deadline=deadline)
+    assert caught.value.reason == "UploadFailed"
+    assert bucket.get("up/big") == b"last night's"
 
 
 def test_a_store_that_fails_once_gets_it_all(folder: Path, bucket: Bucket, proxy: Proxy, deadline: float) -> None:
