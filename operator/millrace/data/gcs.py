@@ -120,7 +120,7 @@ class Gcs:
 
     def delete_odd(self, key: str) -> None:
         """See Service."""
-        self.request("DELETE", self.path(key), {}, key)
+        self.delete(key)
 
     def md5_is_content(self, entry: Entry) -> bool:  # noqa: ARG002
         """See Service: the service has computed it."""
