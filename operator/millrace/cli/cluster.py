@@ -209,7 +209,7 @@ async def connected(namespace: str | None, context: str | None = None) -> AsyncI
         raise Refused(f"the kubeconfig cannot be read: {error}", "kubectl config view") from None
     settings.connection_pool_maxsize = 32
     cluster = Cluster(ApiClient(settings), namespace or default)
-    fresh = asyncio.create_task(_keep_token(loader, settings)) if loader else None
+    fresh = asyncio.create_task(_keep_token(loader, settings)) if loader and settings.api_key else None
     try:
         yield cluster
     finally:
