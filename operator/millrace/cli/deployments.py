@@ -108,9 +108,10 @@ def _print_table(found: list[dict[str, Any]]) -> None:
     from datetime import UTC, datetime
 
     from millrace.api.jobrun import JobRun
+    from millrace.cli.table import table
     from millrace.domain.clock import human, parse
 
-    rows = [("NAME", "OF", "PHASE", "QUEUE", "REASON", "DURATION", "AGE")]
+    rows: list[tuple[str | None, ...]] = []
     for obj in found:
         run = JobRun.model_validate(obj)
         status, spec = run.status, run.spec
@@ -118,16 +119,14 @@ def _print_table(found: list[dict[str, Any]]) -> None:
             (
                 run.metadata.name,
                 f"mdep/{spec.deployment_ref.name}" if spec.deployment_ref else f"fn/{spec.function}",
-                status.phase.value if status.phase else "",
+                status.phase.value if status.phase else None,
                 str(status.queue_position or ""),
-                status.reason or "",
-                status.duration or "",
+                status.reason,
+                status.duration,
                 human(datetime.now(UTC) - parse(run.metadata.creation_timestamp)),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo(table(("NAME", "OF", "PHASE", "QUEUE", "REASON", "DURATION", "AGE"), rows))
 
 
 def manifests(name: str, given: ScriptOptions, *, local: bool) -> tuple[list[dict[str, Any]], str, list[str]]:
