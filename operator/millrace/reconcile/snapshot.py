@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
@@ -48,7 +49,7 @@ class RunSnapshot:
         """Whether the run has had a Deployment, and it is gone."""
         return self.run.spec.deployment_ref is not None and self.deployment is None and bool(self.run.status.deployment_id)
 
-    @property
+    @cached_property
     def origin(self) -> Origin | None:
         """The Deployment, in the state that the run is made of."""
         if self.deployment is None:
