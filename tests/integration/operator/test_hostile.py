@@ -74,14 +74,18 @@ def test_the_operator_connects_to_nothing_but_the_api_server(api_server: ApiServ
 
 
 def test_a_foreign_pod_in_the_shape_of_a_runs_is_not_believed(api_server: ApiServer) -> None:
-    """A Job under the name of the second attempt, and a pod with all labels of a run's, whose owner only has its name."""
+    """A Job under the name of the second attempt, and a pod with all labels of a run's, whose owner is named as its Job.
+
+    The owner exists: the garbage collector takes a pod of an owner that does not.
+    """
     with operator(api_server) as rig:
         rig.function()
         rig.run("one", retries=1)
         pod = Pod(rig, "one").scheduled().running().write()
         rig.phase("one", "Running")
         real = pod.object
-        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "one", "uid": "b" * 8 + "-0000-4000-8000-" + "0" * 12}
+        run = rig.api.get("jobruns", rig.namespace, "one")
+        owner = {"apiVersion": run["apiVersion"], "kind": "JobRun", "name": "one", "uid": run["metadata"]["uid"]}
         labels = {key: value for key, value in real["metadata"]["labels"].items() if not key.endswith("controller-uid")}
         meta = {"name": "planted", "labels": labels, "ownerReferences": [{**owner, "controller": True}]}
         rig.api.create("pods", rig.placed({"metadata": meta, "spec": real["spec"]}))
