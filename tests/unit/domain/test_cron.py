@@ -11,69 +11,10 @@ from croniter import croniter
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from millrace.api.schedule import ALIASES, CRON, MONTHS, WEEKDAYS, Schedule
+from fixtures.expressions import EXPRESSIONS, LATER, REFUSED, TAKEN
+from millrace.api.schedule import CRON, Schedule
 from millrace.domain.cron import CronRejected, describe, parse
 from millrace.domain.schedule import ticks, timetable
-
-TAKEN = [
-    "* * * * *", "*/2 * * * *", "0 0 * * *", "0 0 5 * *", "00 07 * * *", "5/15 * * * *", "1-59/7 * * * *", "0-0 * * * *",
-    "0,30 8-18/2 * * mon-fri", "0 0 ? * 1", "0 0 1 * ?", "0 0 * jan-mar *", "0 0 * JAN,Dec SUN", "0 0 * * MON/2",
-    "0 0 * * mon-5", "0 0 29 2 *", "0 0 1-31 * 1", "0 0 */2 * 1", "0 0 */1 * 1", "*/90 * * * *", "0  0 * * 0-6", *ALIASES,
-]  # fmt: skip
-REFUSED = {
-    "0 0 32 * *": "day of month '32' is not",
-    "60 * * * *": "minute '60' is not",
-    "0 24 * * *": "hour '24' is not",
-    "0 0 0 * *": "day of month '0' is not",
-    "0 0 * 13 *": "month '13' is not",
-    "0 0 * * 7": "0-6 or sun-sat; Sunday is 0 or sun",
-    "0 0 * * 5-7": "Sunday is 0 or sun",
-    "0 0 * * monday": "day of week 'monday' is not",
-    "0 0 L * *": "day of month 'L' is not",
-    "0 0 * * 1#2": "day of week '1#2' is not",
-    "0 0 15W * *": "day of month '15W' is not",
-    "H 0 * * *": "minute 'H' is not",
-    "? 0 * * *": "minute '?' is not",
-    "0 0 ?/2 * *": "day of month '?/2' is not",
-    "0 0 1,,2 * *": "day of month '1,,2' is not",
-    "0 0 *,3 * *": "day of month '*,3' is not",
-    "*-5 * * * *": "minute '*-5' is not",
-    "*/0 * * * *": "minute '*/0' is not",
-    "-1 * * * *": "minute '-1' is not",
-    "0 22-2 * * *": "hour '22-2' is a range that ends before it begins",
-    "0 0 * * fri-mon": "day of week 'fri-mon' is a range that ends before it begins",
-    "0 0 31 2 *": "never comes",
-    "0 0 31 4,6,9,11 *": "never comes",
-    "0 0 * *": "has 4 fields; there are five",
-    "0 0 0 * * *": "has 6 fields; there are five: minute, hour, day of month, month, day of week",
-    "": "has 0 fields",
-    "@every 5m": "one of @yearly",
-    "@reboot": "one of @yearly",
-    "@DAILY": "one of @yearly",
-    "TZ=UTC 0 0 * * *": "has 6 fields",
-    "CRON_TZ=UTC 0 0 * *": "minute 'CRON_TZ=UTC' is not",
-}
-LATER = {"0 22-2 * * *", "0 0 * * fri-mon", "0 0 31 2 *", "0 0 31 4,6,9,11 *"}  # a pattern cannot refuse these
-
-
-def item(low: int, high: int, names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
-    number = st.integers(low, high)
-
-    def text(value: int, *, named: bool) -> str:
-        return names[value - low] if names and named else str(value)
-
-    single = st.builds(text, number, named=st.booleans())
-    # Of 0-0 croniter makes every value; the controller takes it for 0, and so do we (TAKEN).
-    pairs = st.lists(number, min_size=2, max_size=2, unique=True).map(sorted)
-    spans = pairs.map(lambda found: f"{found[0]}-{found[1]}")
-    step = st.one_of(st.just(""), st.integers(1, 40).map("/{}".format))
-    values = st.lists(st.builds("{}{}".format, st.one_of(single, spans), step), min_size=1, max_size=3).map(",".join)
-    return st.one_of(st.just("*"), st.integers(2, 30).map("*/{}".format), values)
-
-
-EXPRESSIONS = st.tuples(
-    item(0, 59), item(0, 23), item(1, 31), item(1, 12, MONTHS), item(0, 6, WEEKDAYS)
-).map(" ".join)  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TAKEN)
