@@ -31,6 +31,7 @@ class Reason(StrEnum):
     PYTHON_VERSION_NOT_OFFERED = "PythonVersionNotOffered"
     PROFILE_NOT_FOUND = "ProfileNotFound"
     SOURCE_TOO_LARGE = "SourceTooLarge"
+    DECLARATION_REJECTED = "DeclarationRejected"
     ASSET_NOT_FOUND = "AssetNotFound"
     VERSION_TAKEN = "VersionTaken"
     REFERENCE_FORBIDDEN = "ReferenceForbidden"

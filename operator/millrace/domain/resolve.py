@@ -14,6 +14,7 @@ from millrace.api.rundata import Input, Output
 from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
+from millrace.domain.declared import check_declared, with_declared
 from millrace.domain.inline import no_table
 from millrace.domain.kinds import check_kinds
 from millrace.domain.names import revision_name
@@ -37,7 +38,7 @@ def check_function(function: Function, settings: Settings) -> Obstacle | None:
         return Obstacle(
             Reason.SOURCE_TOO_LARGE, "spec.source.inline has more than 131072 bytes; keep data and generated code out of it"
         )
-    return None
+    return check_declared(function)
 
 
 def default_store(stores: Mapping[str, DataStore]) -> DataStore | None:
@@ -129,10 +130,10 @@ def resolve(
         return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function} does not exist in this namespace")
     if obstacle := check_function(function, settings):
         return obstacle
-    shared = {i.name for i in run.spec.inputs} & set(run.spec.parameters)
-    if shared:
-        names = ", ".join(sorted(shared))
-        return Obstacle(Reason.PARAMETER_MISMATCH, f"both an input and a parameter are named {names}", heals=False)
+    complete = with_declared(run, function)
+    if isinstance(complete, Obstacle):
+        return complete
+    run = complete
     if obstacle := check_nesting(run) or check_mounts(run):
         return obstacle
     if run.spec.profile:
