@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from zoneinfo import available_timezones
 
 import pytest
@@ -12,13 +11,12 @@ from hypothesis import strategies as st
 from fixtures.expressions import EXPRESSIONS, LATER, REFUSED, TAKEN
 from fixtures.objects import SETTINGS, metadata
 from integration.api.objects import NAMESPACE
+from integration.api.scratch import Scratch
 from millrace.api.base import Metadata
-from millrace.api.crd import structural
 from millrace.api.schedule import GRAMMAR, Schedule
 from millrace.build.cronjob import cron_job
 from millrace.domain.cron import CronRejected, parse
 from support.apiserver import ApiServer, Object, Refused
-from support.waiting import wait_for
 
 
 def take(api: ApiServer, schedule: Schedule, name: str = "report") -> None:
@@ -56,43 +54,19 @@ def test_a_name_of_any_length_is_one_of_a_cronjob(api: ApiServer) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(api: ApiServer) -> ApiServer:
-    """The API server with a kind whose spec is a Schedule."""
-    raw = Schedule.model_json_schema(by_alias=True)
-    names = {"kind": "Clock", "plural": "clocks", "singular": "clock", "listKind": "ClockList"}
-    spec = {"type": "object", "required": ["spec"], "properties": {"spec": structural(raw, raw.get("$defs", {}))}}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": spec}}
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "clocks.test.millrace.dev"},
-        "spec": {"group": "test.millrace.dev", "scope": "Namespaced", "names": names, "versions": [version]},
-    }
-    api.admin.create("customresourcedefinitions", crd)
-
-    def established() -> bool:
-        found = api.admin.get("customresourcedefinitions", None, "clocks.test.millrace.dev").get("status", {})
-        return any(each["type"] == "Established" and each["status"] == "True" for each in found.get("conditions", []))
-
-    wait_for("the kind Clock", established)
-    return api
-
-
-def keep(api: ApiServer, **spec: Any) -> None:
-    clock: Object = {"apiVersion": "test.millrace.dev/v1", "kind": "Clock", "metadata": {"name": "c"}, "spec": spec}
-    path = f"/apis/test.millrace.dev/v1/namespaces/{NAMESPACE}/clocks"
-    api.admin.request("POST", path, clock, dryRun="All", fieldValidation="Strict")
+def schedules(api: ApiServer) -> Scratch:
+    return Scratch(api, Schedule)
 
 
 @pytest.mark.parametrize("cron", [*TAKEN, *sorted(LATER)])
-def test_the_schema_takes_what_has_the_form(kept: ApiServer, cron: str) -> None:
-    keep(kept, cron=cron)
+def test_the_schema_takes_what_has_the_form(schedules: Scratch, cron: str) -> None:
+    schedules.take(cron=cron)
 
 
 @pytest.mark.parametrize("cron", sorted(set(REFUSED) - LATER - {""}))
-def test_the_schema_refuses_the_rest_with_the_grammar(kept: ApiServer, cron: str) -> None:
+def test_the_schema_refuses_the_rest_with_the_grammar(schedules: Scratch, cron: str) -> None:
     with pytest.raises(Refused) as refused:
-        keep(kept, cron=cron)
+        schedules.take(cron=cron)
     assert refused.value.status == 422
     assert "spec.cron" in refused.value.message
     assert GRAMMAR in refused.value.message
@@ -118,16 +92,15 @@ def test_the_schema_refuses_the_rest_with_the_grammar(kept: ApiServer, cron: str
         ({"missedRuns": "All", "missedRunsLimit": 101}, "spec.missedRunsLimit", "less than or equal to 100"),
     ],
 )
-def test_the_schema_refuses_by_the_field(kept: ApiServer, fields: Object, field: str, why: str) -> None:
+def test_the_schema_refuses_by_the_field(schedules: Scratch, fields: Object, field: str, why: str) -> None:
     with pytest.raises(Refused) as refused:
-        keep(kept, **{"cron": "0 0 * * *", **fields})
+        schedules.take(**{"cron": "0 0 * * *", **fields})
     assert field in refused.value.message
     assert why in refused.value.message
 
 
-def test_the_schema_takes_all_fields(kept: ApiServer) -> None:
-    keep(
-        kept,
+def test_the_schema_takes_all_fields(schedules: Scratch) -> None:
+    schedules.take(
         cron="30 8 1-15 jan-mar,Dec MON-fri",
         timeZone="America/Argentina/ComodRivadavia",
         startTime="2027-01-01T00:00:00Z",
