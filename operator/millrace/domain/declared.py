@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.domain.obstacle import Obstacle
@@ -29,9 +31,12 @@ def check_declared(function: Function) -> Obstacle | None:
     return None
 
 
-def with_declared(run: JobRun, function: Function) -> JobRun | Obstacle:
-    """The run with the defaults of what it does not say; an obstacle where it does not fit, with the names."""
-    given, parameters = {found.name for found in run.spec.inputs}, set(run.spec.parameters)
+def with_declared(run: JobRun, function: Function, from_environment: AbstractSet[str] = frozenset()) -> JobRun | Obstacle:
+    """The run with the defaults of what it does not say; an obstacle where it does not fit, with the names.
+
+    `from_environment`: parameters whose value only the pod knows.
+    """
+    given, parameters = {found.name for found in run.spec.inputs}, run.spec.parameters.keys() | from_environment
     if shared := given & parameters:
         return _mismatch(f"both an input and a parameter are named {listed(shared)}")
     declared = {found.name: found for found in function.spec.inputs or ()}
@@ -55,7 +60,7 @@ def with_declared(run: JobRun, function: Function) -> JobRun | Obstacle:
         if found.type and wanted not in {"table", found.type}:
             return _mismatch(f"input {found.name} is of type {found.type}; {which} declares {wanted}")
     defaults = {name: found.default for name, found in declared.items() if found.default is not None}
-    if not defaults.keys() - parameters:
+    if not defaults.keys() - run.spec.parameters.keys():
         return run
     return run.model_copy(update={"spec": run.spec.model_copy(update={"parameters": {**defaults, **run.spec.parameters}})})
 

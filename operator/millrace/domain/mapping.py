@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from millrace.api.base import DNS_LABEL
 from millrace.api.function import DeclaredInput, Function
 from millrace.api.mapping import EffectiveInput, EffectiveMapping, EffectiveOutput, InputMapping, OutputMapping
 from millrace.domain.declared import listed
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
+from millrace.protocol import parameter_variable
 
 Rule = Literal["manual", "endpoint", "periodic"]
 Object = dict[str, Any]
@@ -19,13 +21,14 @@ Object = dict[str, Any]
 OF_VALUES = {"constant", "endpointInput", "env", "secretRef"}
 OF_DATA = {"dataStore", "asset", "endpointInput"}
 WITH_DEFAULT = {"endpointInput", "env"}
+NO_LABEL = "the name of data must be lower case letters, digits and hyphens"
 
 
 @dataclass
 class RunFields:
     """What a mapping makes of one run: fields of a JobRun's spec in their wire form.
 
-    `from_environment`: parameters whose value only the pod knows, by the variable that holds it.
+    `from_environment`: the variables of parameters whose value only the pod knows. `void`: outputs that are not kept.
     `endpoint_outputs`: outputs that are part of the endpoint's answer, by their name there.
     """
 
@@ -34,6 +37,7 @@ class RunFields:
     outputs: list[Object] = field(default_factory=list)
     env: list[Object] = field(default_factory=list)
     from_environment: dict[str, str] = field(default_factory=dict)
+    void: list[str] = field(default_factory=list)
     endpoint_outputs: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,8 +64,8 @@ def effective_mapping(
         if why := _wrong_input(each, rule, declared_inputs.get(each.input)):
             return _rejected(f"inputsMapping {each.input}: {why}")
     for found in outputs:
-        if found.endpoint_output and rule != "endpoint":
-            return _rejected(f"outputsMapping {found.output}: endpointOutput goes with executionRule endpoint only")
+        if why := _wrong_output(found, rule):
+            return _rejected(f"outputsMapping {found.output}: {why}")
     answer = [found.endpoint_output for found in outputs if found.endpoint_output]
     if twice := {name for name in answer if answer.count(name) > 1}:
         return _rejected(f"outputsMapping: more than one output goes to endpointOutput {listed(twice)}")
@@ -96,9 +100,19 @@ def _wrong_input(mapping: InputMapping, rule: Rule, declared: DeclaredInput | No
         return "endpointInput goes with executionRule endpoint only"
     if mapping.default is not None and source not in WITH_DEFAULT:
         return f"default does not go with {source}"
+    if source in ("dataStore", "asset") and not re.fullmatch(DNS_LABEL, mapping.input):
+        return NO_LABEL
     if declared and source not in (OF_VALUES if declared.is_value else OF_DATA):
         kind = declared.type or "uri_file"
         return f"{source} is for {'data' if declared.is_value else 'values'}, and the Function declares {kind}"
+    return None
+
+
+def _wrong_output(mapping: OutputMapping, rule: Rule) -> str | None:
+    if mapping.endpoint_output and rule != "endpoint":
+        return "endpointOutput goes with executionRule endpoint only"
+    if (mapping.data_store or mapping.asset) and not re.fullmatch(DNS_LABEL, mapping.output):
+        return NO_LABEL
     return None
 
 
@@ -106,10 +120,12 @@ def run_fields(
     mapping: EffectiveMapping,
     function: Function,
     *,
-    variables: Mapping[str, str] | None = None,
+    variables: Mapping[str, str | None] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> RunFields | Obstacle:
-    """What one run is made with. `variables`: those of the template; `body`: what the endpoint was given."""
+    """What one run is made with. `variables`: its own and the template's, None for a value that only the pod knows;
+    `body`: what the endpoint was given.
+    """
     found = RunFields()
     given = dict(body or {})
     declared = {each.name: each for each in function.spec.inputs or ()}
@@ -119,7 +135,7 @@ def run_fields(
             return _mismatch(f"the endpoint has no inputs {listed(unknown)}; it has {listed(named)}")
         found.parameters.update({name: given[name] for name in unknown})
     missing: list[str] = []
-    for each in mapping.inputs:
+    for number, each in enumerate(mapping.inputs):
         kind = declared.get(each.input)
         match each.source:
             case "constant":
@@ -127,30 +143,51 @@ def run_fields(
             case "dataStore" | "asset":
                 found.inputs.append(_data(each, kind))
             case "secretRef":
-                variable = "INPUT_" + re.sub(r"[^A-Za-z0-9]", "_", each.input).upper()
+                variable = parameter_variable(number)
                 found.env.append({"name": variable, "valueFrom": {"secretKeyRef": each.secret_ref.dump()}})  # type: ignore[union-attr]
                 found.from_environment[each.input] = variable
-            case source:
-                name = str(each.env if source == "env" else each.endpoint_input)
-                place: Mapping[str, Any] = (variables or {}) if source == "env" else given
-                if name not in place and each.default is None:
-                    if kind is None or kind.must_be_given:
-                        missing.append(f"{source} {name}")
-                    continue
-                why = _give(found, each.input, kind, place.get(name, each.default))
-                if why:
-                    return _mismatch(f"{source} {name}: {why}")
+            case "env":
+                missing += _from_variable(found, each, kind, variables or {})
+            case _:
+                name = str(each.endpoint_input)
+                if name not in given and each.default is None:
+                    missing += _must(f"endpointInput {name}", kind)
+                elif why := _give(found, each.input, kind, given.get(name, each.default)):
+                    return _mismatch(f"endpointInput {name}: {why}")
     if missing:
         return _mismatch(f"not given: {', '.join(missing)}")
     for output in mapping.outputs:
-        if output.endpoint_output:
-            found.endpoint_outputs[output.endpoint_output] = output.output
-        elif not output.void:
-            said = output.dump()
-            found.outputs.append(
-                {"name": output.output, **{key: said[key] for key in ("dataStore", "asset") if key in said}}
-            )
+        _put_output(found, output)
     return found
+
+
+def _put_output(found: RunFields, mapping: OutputMapping) -> None:
+    if mapping.endpoint_output:
+        found.endpoint_outputs[mapping.endpoint_output] = mapping.output
+    elif mapping.void:
+        found.void.append(mapping.output)
+    else:
+        said = mapping.dump()
+        found.outputs.append({"name": mapping.output, **{key: said[key] for key in ("dataStore", "asset") if key in said}})
+
+
+def _from_variable(
+    found: RunFields, mapping: InputMapping, declared: DeclaredInput | None, variables: Mapping[str, str | None]
+) -> list[str]:
+    """Puts a variable's value where the run has it; what is missing, if it is."""
+    name, value = str(mapping.env), variables.get(str(mapping.env), mapping.default)
+    if name in variables and value is None:
+        found.from_environment[mapping.input] = name
+        value = mapping.default  # for a Secret's key that is optional, and not there
+    elif value is None:
+        return _must(f"env {name}", declared)
+    if value is not None:
+        found.parameters[mapping.input] = value
+    return []
+
+
+def _must(what: str, declared: DeclaredInput | None) -> list[str]:
+    return [what] if declared is None or declared.must_be_given else []
 
 
 def _data(mapping: InputMapping, declared: DeclaredInput | None) -> Object:
@@ -195,6 +232,9 @@ def _mismatch(message: str) -> Obstacle:
     return Obstacle(Reason.PARAMETER_MISMATCH, message, heals=False)
 
 
-def plain_variables(environment: Mapping[str, str], env: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The variables of a template whose value stands in it; later ones win, as in a pod."""
-    return {**environment, **{entry["name"]: entry.get("value", "") for entry in env if "valueFrom" not in entry}}
+def variables_of(spec: Mapping[str, Any]) -> dict[str, str | None]:
+    """The variables of a run's spec in its wire form, None for one that has its value from elsewhere; later ones win, as in
+    a pod.
+    """
+    listed_ones = {entry["name"]: None if "valueFrom" in entry else entry.get("value", "") for entry in spec.get("env", ())}
+    return {**spec.get("environmentVariables", {}), **listed_ones}

@@ -20,7 +20,7 @@ from millrace.domain.kinds import check_kinds
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolved import Resolved, ResolvedInput, ResolvedOutput
+from millrace.domain.resolved import NOTHING_MAPPED, Mapped, Resolved, ResolvedInput, ResolvedOutput
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
 from millrace.domain.web import check_uri
 
@@ -124,13 +124,14 @@ def resolve(
     stores: Mapping[str, DataStore],
     assets: Sequence[DataAsset],
     settings: Settings,
+    mapped: Mapped = NOTHING_MAPPED,
 ) -> Resolved | Obstacle:
     """Decides what is run; stores (by name) and assets are those of its namespace. The first obstacle found is returned."""
     if function is None:
         return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function} does not exist in this namespace")
     if obstacle := check_function(function, settings):
         return obstacle
-    complete = with_declared(run, function)
+    complete = with_declared(run, function, mapped.from_environment.keys())
     if isinstance(complete, Obstacle):
         return complete
     run = complete
@@ -191,6 +192,7 @@ def resolve(
         outputs=outputs,
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
+        mapped=mapped,
     )
 
 

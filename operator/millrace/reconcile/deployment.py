@@ -15,6 +15,7 @@ from millrace.domain.queue import is_stale
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
+from millrace.reconcile.mapping import mapping
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, PatchStatus, Plan
 from millrace.reconcile.status import conditions_patch, patch
@@ -103,4 +104,8 @@ def _queue(s: DeploymentSnapshot) -> Part:
     return Part(told, {"running": s.running, "queued": len(s.queued)}, again)
 
 
-PARTS = (_function, _queue)
+def _mapping(s: DeploymentSnapshot) -> Part:
+    return mapping(s.deployment, s.function)
+
+
+PARTS = (_function, _mapping, _queue)

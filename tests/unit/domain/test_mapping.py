@@ -9,7 +9,7 @@ import pytest
 from fixtures.objects import function
 from millrace.api.jobrun import JobRunSpec
 from millrace.api.mapping import EffectiveMapping, InputMapping, OutputMapping
-from millrace.domain.mapping import Rule, RunFields, effective_mapping, plain_variables, run_fields
+from millrace.domain.mapping import Rule, RunFields, effective_mapping, run_fields, variables_of
 from millrace.domain.obstacle import Obstacle
 
 Object = dict[str, Any]
@@ -140,6 +140,7 @@ def test_a_periodic_run_has_what_is_mapped_with_the_declared_types() -> None:
     assert found.inputs == [{"name": "rows", **LAKE, "type": "uri_file"}, {"name": "labels", "asset": "labels@latest"}]
     assert found.parameters == {"threshold": 0.5, "max_age": "70"}
     assert found.outputs == [{"name": "scores", "asset": "scores"}]
+    assert found.void == ["accuracy"]
     assert made(holds("periodic", ALL_INPUTS, ALL_OUTPUTS)).parameters == {"threshold": 0.5, "max_age": "80"}
 
 
@@ -153,8 +154,9 @@ def test_a_constant_keeps_its_json_type(constant: Any) -> None:
 def test_a_secret_reaches_the_run_by_reference_only() -> None:
     mapping = holds("endpoint", [{"input": "threshold", "secretRef": {"name": "keys", "key": "t"}}], [])
     found = made(mapping, body={"rows": "heart"})
-    assert found.env == [{"name": "INPUT_THRESHOLD", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "t"}}}]
-    assert found.from_environment == {"threshold": "INPUT_THRESHOLD"}
+    variable = "MILLRACE_PARAMETER_0"  # a user's variable cannot have that name
+    assert found.env == [{"name": variable, "valueFrom": {"secretKeyRef": {"name": "keys", "key": "t"}}}]
+    assert found.from_environment == {"threshold": variable}
     assert "threshold" not in found.parameters
 
 
@@ -209,6 +211,32 @@ def test_without_declared_inputs_a_call_s_object_is_the_parameters() -> None:
     assert (found.parameters, found.inputs) == ({"k": 1, "a": 1}, [{"name": "rows", **LAKE}])
 
 
-def test_only_variables_whose_value_is_written_down_are_known() -> None:
+def test_variables_have_their_values_and_those_from_elsewhere_none() -> None:
     env = [{"name": "A", "value": "2"}, {"name": "B", "valueFrom": {}}, {"name": "C"}]
-    assert plain_variables({"A": "1", "D": "4"}, env) == {"A": "2", "C": "", "D": "4"}
+    given = variables_of({"environmentVariables": {"A": "1", "B": "1", "D": "4"}, "env": env})
+    assert given == {"A": "2", "B": None, "C": "", "D": "4"}
+    assert variables_of({}) == {}
+
+
+def test_a_variable_with_a_value_from_elsewhere_is_read_in_the_pod() -> None:
+    code = function(inputs=[{"name": "x", "type": "value"}, {"name": "y", "type": "value"}])
+    mapped: list[Object] = [{"input": "x", "env": "A"}, {"input": "y", "env": "B", "default": "b"}]
+    found = made(holds("periodic", mapped, [], code), code, variables={"A": None, "B": None})
+    assert found.from_environment == {"x": "A", "y": "B"}
+    assert found.parameters == {"y": "b"}, "what the variable has comes over it, if it is there"
+    assert found.env == []
+
+
+def test_a_variable_may_be_missing_where_the_function_does_without() -> None:
+    code = function(inputs=[{"name": "x", "type": "value", "required": False}])
+    assert made(holds("periodic", [{"input": "x", "env": "X"}], [], code), code) == RunFields()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [([{"input": "Rows_1", **LAKE}], []), ([], [{"output": "Rows_1", "asset": "a"}])]
+)
+def test_data_has_a_name_that_a_run_can_have(inputs: list[Object], outputs: list[Object]) -> None:
+    found = effective("manual", inputs, outputs, function())
+    assert isinstance(found, Obstacle)
+    assert found.message.endswith("Mapping Rows_1: the name of data must be lower case letters, digits and hyphens")
+    assert holds("manual", [{"input": "Rows_1", "constant": 1}], [{"output": "Rows_1", "void": True}], function())
