@@ -60,6 +60,8 @@ RESERVED_PREFIX = "MILLRACE_"
 RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
 ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
 RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"type", "key"}}
+STORE_PREFIX = RESERVED_PREFIX + "STORE_"  # credentials, by the number of the store in the plan
+PARAMETER_PREFIX = RESERVED_PREFIX + "PARAMETER_"  # what plan.parametersFrom names; not handed on to user code
 PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
 # --- Exit codes: 239 to 249 are ours in every container -----------------------------------------------------------------
@@ -116,4 +118,9 @@ def is_reserved(name: str) -> bool:
 
 def store_variable(index: int, key: str) -> str:
     """Name of the variable with one credential of the plan's store number `index`; key: one of STORE_KEYS."""
-    return f"{RESERVED_PREFIX}STORE_{index}_{key}"
+    return f"{STORE_PREFIX}{index}_{key}"
+
+
+def parameter_variable(index: int) -> str:
+    """Name of the variable that brings the value of a parameter to main."""
+    return f"{PARAMETER_PREFIX}{index}"

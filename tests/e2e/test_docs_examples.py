@@ -85,16 +85,20 @@ def test_it_runs(namespace: Namespace, bucket: Bucket, example: Example) -> None
     if "kind: DataStore" not in text:
         install(namespace, bucket)  # a block without a store of its own assumes that there is a default one
     namespace.kubectl("apply", "-f", "-", stdin=text)
-    for document in yaml.safe_load_all(text):
+    documents = list(yaml.safe_load_all(text))
+    deployments = {found["metadata"]["name"]: found["spec"] for found in documents if found["kind"] == "Deployment"}
+    for document in documents:
         if document["kind"] == "JobRun":
             status = namespace.finished(document["metadata"]["name"])
             assert status["phase"] == example.phase, status
-            check_outputs(document["spec"], status, bucket)
+            named = document["spec"].get("deploymentRef", {}).get("name")
+            check_outputs(document["spec"], deployments.get(named, {}), status, bucket)
 
 
-def check_outputs(spec: dict[str, Any], status: dict[str, Any], bucket: Bucket) -> None:
+def check_outputs(spec: dict[str, Any], deployment: dict[str, Any], status: dict[str, Any], bucket: Bucket) -> None:
     """Each output that is uploaded stands in the status and is in the bucket."""
     uploaded = {output["name"] for output in spec.get("outputs", []) if "href" not in output}
+    uploaded |= {found["output"] for found in deployment.get("outputsMapping", []) if "void" not in found}
     found = {output["name"]: output["uri"] for output in status.get("outputs", [])}
     assert set(found) == uploaded
     for uri in found.values():

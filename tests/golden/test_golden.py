@@ -12,10 +12,13 @@ import yaml
 
 from fixtures.objects import DATA, SETTINGS, function, metadata, run, store
 from millrace import protocol as p
+from millrace.api.base import Metadata
 from millrace.api.crd import KINDS, definition
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
+from millrace.api.schedule import Schedule
+from millrace.build.cronjob import cron_job
 from millrace.build.job import next_job, probe_job, run_job
 from millrace.build.pod import compact
 from millrace.build.reclaim import reclaim_job
@@ -177,6 +180,15 @@ MOUNTED: Object = {
     "outputs": [{"name": "scores", "dataStore": {"name": "lake", "path": "out"}}],
 }
 
+
+NOBODY = SETTINGS.model_copy(update={"run_as_user": None})
+BERLIN = Schedule(cron="0 9 * * mon-fri", time_zone="Europe/Berlin", suspend=True)
+
+
+def clock_of(name: str, schedule: Schedule, *, settings: Any = SETTINGS, ended: bool = False) -> Object:
+    return cron_job(Metadata.model_validate(metadata(name, "deployment-uid")), schedule, settings, ended=ended)
+
+
 GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-data": lambda: job({}),
     "job-with-data-and-logs": lambda: job(DATA_RUN, LAKE),
@@ -194,7 +206,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-everything-passed-through": lambda: job(EVERYTHING, settings=AUTHORITIES),
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
-    "job-without-a-user": lambda: job({}, settings=SETTINGS.model_copy(update={"run_as_user": None})),
+    "job-without-a-user": lambda: job({}, settings=NOBODY),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
     "reclaim": lambda: reclaim_job(ASSET, "3", WAREHOUSE, AUTHORITIES),
@@ -203,6 +215,9 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "probe-of-a-claim": lambda: probe_job(CLAIM, SETTINGS),
     "probe-of-a-web-server": lambda: probe_job(SERVER, SETTINGS),
     "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),
+    "cronjob": lambda: clock_of("report", Schedule(cron="*/2 * * * *")),
+    "cronjob-with-a-zone": lambda: clock_of("report", BERLIN, settings=NOBODY),
+    "cronjob-that-has-ended": lambda: clock_of("n" * 253, Schedule(cron="@hourly"), ended=True),
     "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),
     "authorities": lambda: authorities("tenant", "-----BEGIN CERTIFICATE-----\n"),
 }

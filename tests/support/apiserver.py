@@ -32,6 +32,7 @@ STOP_SECONDS = 20
 STARTING = threading.Lock()  # each start takes all cores for seconds
 
 _GROUPS = {
+    "cronjobs": "/apis/batch/v1",
     "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
     "dataassets": "/apis/millrace.dev/v1alpha1",
     "datastores": "/apis/millrace.dev/v1alpha1",

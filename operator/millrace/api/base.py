@@ -41,9 +41,13 @@ def rule(expression: str, message: str, *, field: str | None = None) -> dict[str
     return found
 
 
+_RESERVED_BY_CEL = {"void", "function", "namespace", "package", "import", "const", "var", "for", "if", "in", "as"}
+
+
 def exactly_one(*fields: str) -> dict[str, str]:
     """The rule that one and only one of the fields is set."""
-    count = " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in fields)
+    names = [f"__{field}__" if field in _RESERVED_BY_CEL else field for field in fields]
+    count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
     return rule(f"{count} == 1", f"exactly one of {', '.join(fields)} must be set")
 
 

@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from millrace.api.base import Conditions, Metadata, Model, Reference, rule, validated
+from millrace.api.mapping import EffectiveMapping, InputMapping, OutputMapping
+from millrace.api.notification import Notification
+from millrace.api.retention import Retention
+from millrace.api.schedule import Schedule, ScheduleStatus
 from millrace.api.template import RunTemplate
 
 CONCURRENCY = 2
@@ -41,15 +45,44 @@ class Queue(Model):
 class DeploymentSpec(Model):
     """A Function and how it is run."""
 
+    model_config = validated(
+        rule(
+            "has(self.schedule) == (has(self.executionRule) && self.executionRule == 'periodic')",
+            "schedule goes with executionRule periodic, and periodic needs a schedule",
+            field=".schedule",
+        )
+    )
+
     function_ref: Reference
     description: Annotated[str, Field(max_length=1024)] | None = None
     deployment_mode: Literal["elastic"] | None = Field(None, description="elastic: capacity comes and goes with the runs.")
     action: Literal["job"] | None = Field(None, description="job: each run is a batch job.")
-    execution_rule: Literal["manual"] | None = Field(None, description="manual: whoever makes a JobRun starts a run.")
+    execution_rule: Literal["manual", "periodic"] | None = Field(
+        None, description="manual: whoever makes a JobRun starts a run. periodic: the schedule does as well."
+    )
+    schedule: Schedule | None = None
+    inputs_mapping: Annotated[
+        list[InputMapping],
+        Field(
+            max_length=64,
+            description="Where the Function's inputs come from.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["input"]},
+        ),
+    ] = []
+    outputs_mapping: Annotated[
+        list[OutputMapping],
+        Field(
+            max_length=16,
+            description="Where the Function's outputs go.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["output"]},
+        ),
+    ] = []
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
         CONCURRENCY, description="Runs that go on at a time. 2 if absent."
     )
     queue: Queue = Queue()
+    retention: Retention | None = None
+    notifications: Annotated[list[Notification], Field(max_length=8)] = []
     template: RunTemplate = Field(RunTemplate(), description="Defaults of the runs; what a run says itself wins.")
 
 
@@ -62,6 +95,8 @@ class DeploymentStatus(Model):
     revision: str | None = Field(None, description="The ConfigMap that holds what runs are made of now.")
     running: int | None = Field(None, description="Runs that hold a slot.")
     queued: int | None = Field(None, description="Runs that wait for one.")
+    effective_mapping: EffectiveMapping | None = None
+    schedule: ScheduleStatus | None = None
 
 
 class Deployment(Model):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from millrace.api.base import Conditions, Metadata, Model, exactly_one, rule, validated
+from millrace.api.base import DNS_LABEL, Conditions, Metadata, Model, exactly_one, rule, validated
 
 INLINE_LIMIT = 128 * 1024
 
@@ -24,6 +24,54 @@ class Source(Model):
             description="Python source, at most 128 KiB; it is the module `main` (the file main.py).",
         ),
     ]
+
+
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", min_length=1, max_length=63)]
+# Rules cannot see a field of any type, so check_function looks whether it goes with the others.
+Json = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+DATA_NAME = rule(
+    f"has(self.type) && self.type == 'value' || self.name.matches('{DNS_LABEL}')",
+    "the name of data must be lower case letters, digits and hyphens; that of a value may be any of Python",
+    field=".name",
+)
+
+
+class DeclaredInput(Model):
+    """What a run must be given, or may be."""
+
+    model_config = validated(DATA_NAME)
+
+    name: ParameterName
+    type: Literal["uri_file", "uri_folder", "table", "value"] | None = Field(
+        None,
+        description="A file (if absent), a folder, data with columns, or a JSON value, which a run has under parameters.",
+    )
+    required: bool | None = Field(None, description="True if absent, unless there is a default.")
+    default: Json = Field(None, description="The value of a run that has none; with type value only.")
+
+    @property
+    def is_value(self) -> bool:
+        """Whether it is a parameter of a run, not an input with data."""
+        return self.type == "value"
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether a run without it cannot be."""
+        return self.required is not False and self.default is None
+
+
+class DeclaredOutput(Model):
+    """What a run makes."""
+
+    model_config = validated(DATA_NAME)
+
+    name: ParameterName
+    type: Literal["uri_file", "uri_folder", "table", "value"] | None = None
+
+
+def _declared(description: str) -> Any:
+    keyed: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    return Field(None, max_length=64, json_schema_extra=keyed, description=description)
 
 
 class FunctionSpec(Model):
@@ -86,6 +134,8 @@ class FunctionSpec(Model):
         Annotated[str, Field(min_length=1, max_length=512, description="Run on this image as it is; nothing is installed.")]
         | None
     ) = None
+    inputs: list[DeclaredInput] | None = _declared("If there are any, a run has these and no others, parameters included.")
+    outputs: list[DeclaredOutput] | None = _declared("If there are any, a run has no others.")
 
 
 class FunctionStatus(Model):

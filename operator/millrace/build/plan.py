@@ -88,6 +88,11 @@ def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[
     }
 
 
+def _folder_of(output: str, resolved: Resolved) -> dict[str, Any]:
+    """An output, and where user code writes it."""
+    return {"name": output, "path": OUT_DIR if len(resolved.written) == 1 else f"{OUT_DIR}/{output}"}
+
+
 def https_inputs(settings: Settings) -> dict[str, Any]:
     """What may be asked by https."""
     found = settings.https_inputs
@@ -117,11 +122,11 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
             "bringRuntime": not resolved.image_is_ours,
         },
         "parameters": run.spec.parameters,
+        **({"parametersFrom": resolved.mapped.from_environment} if resolved.mapped.from_environment else {}),
         "inputs": [_input(found, index, alone=alone) for found in resolved.inputs],
         "outputs": [
             {
-                "name": found.output.name,
-                "path": OUT_DIR if len(resolved.outputs) == 1 else f"{OUT_DIR}/{found.output.name}",
+                **_folder_of(found.output.name, resolved),
                 "store": index[found.store.metadata.name],
                 "key": found.key,
                 "archive": found.output.archive or "Zip",
@@ -129,7 +134,8 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
                 "when": found.output.when or "OnSuccess",
             }
             for found in resolved.outputs
-        ],
+        ]
+        + [{**_folder_of(name, resolved), "void": True} for name in resolved.mapped.void],
         "stores": [store_entry(store, number) for number, store in enumerate(resolved.stores)],
         "limits": {
             "running": seconds(timeouts.running),

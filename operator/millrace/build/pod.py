@@ -147,7 +147,7 @@ def _main(resolved: Resolved) -> Manifest:
     if needs_copies(resolved):
         mounts.append(mount("in", p.IN_DIR, read_only=True))
     mounts += [_mounted(found, resolved) for found in resolved.inputs if found.mounted]
-    if resolved.outputs:
+    if resolved.written:
         mounts.append(mount("out", p.OUT_VOLUME))
     runtime = p.IMAGE_RUNTIME_DIR if resolved.image_is_ours else p.RUNTIME_DIR
     container = {
@@ -213,7 +213,7 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
         volumes += [{"name": name, "emptyDir": {}} for name in ("ctl", "seal", "work")]
     if needs_copies(resolved):
         volumes.append({"name": "in", "emptyDir": {}})
-    if resolved.outputs:
+    if resolved.written:
         volumes.append({"name": "out", "emptyDir": dict(limit)})
     if settings.ca_bundle_file and resolved.needs_authorities:
         volumes.append({"name": "authorities", "configMap": {"name": AUTHORITIES}})

@@ -5,13 +5,14 @@ from __future__ import annotations
 from millrace.api.base import GROUP
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "millrace"}
-COMPONENT = f"{GROUP}/component"  # run | chore | revision | authorities
+COMPONENT = f"{GROUP}/component"  # run | tick | chore | revision | authorities
 ATTEMPT = f"{GROUP}/attempt"
 JOBRUN = f"{GROUP}/jobrun"
 FUNCTION = f"{GROUP}/function"
 DEPLOYMENT = f"{GROUP}/deployment"
 DEPLOYMENT_ID = f"{GROUP}/deployment-id"
 JOB_ID = f"{GROUP}/job-id"
+SCHEDULE = f"{GROUP}/schedule"  # of a tick: its Deployment. Not that one's label, by which slots are counted
 DATASTORE = f"{GROUP}/datastore"
 ASSET = f"{GROUP}/asset"  # of the DataAssets that runs make
 

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 LIMIT = 63
+CRON_JOB_LIMIT = 52  # its controller adds the time to the names of its Jobs
 HASH = 8
 
 
@@ -56,3 +57,8 @@ def probe_name(store: str, generation: int) -> str:
 def reclaim_name(asset: str, uid: str) -> str:
     """Job that deletes the data of this DataAsset."""
     return child_name(asset, f"-reclaim-{uid[:HASH]}")
+
+
+def cron_job_name(deployment: str) -> str:
+    """CronJob of a Deployment's schedule."""
+    return child_name(deployment, limit=CRON_JOB_LIMIT)

@@ -14,12 +14,13 @@ from millrace.api.rundata import Input, Output
 from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
+from millrace.domain.declared import check_declared, with_declared
 from millrace.domain.inline import no_table
 from millrace.domain.kinds import check_kinds
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
-from millrace.domain.resolved import Resolved, ResolvedInput, ResolvedOutput
+from millrace.domain.resolved import NOTHING_MAPPED, Mapped, Resolved, ResolvedInput, ResolvedOutput
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
 from millrace.domain.web import check_uri
 
@@ -37,7 +38,7 @@ def check_function(function: Function, settings: Settings) -> Obstacle | None:
         return Obstacle(
             Reason.SOURCE_TOO_LARGE, "spec.source.inline has more than 131072 bytes; keep data and generated code out of it"
         )
-    return None
+    return check_declared(function)
 
 
 def default_store(stores: Mapping[str, DataStore]) -> DataStore | None:
@@ -123,16 +124,17 @@ def resolve(
     stores: Mapping[str, DataStore],
     assets: Sequence[DataAsset],
     settings: Settings,
+    mapped: Mapped = NOTHING_MAPPED,
 ) -> Resolved | Obstacle:
     """Decides what is run; stores (by name) and assets are those of its namespace. The first obstacle found is returned."""
     if function is None:
         return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {run.spec.function} does not exist in this namespace")
     if obstacle := check_function(function, settings):
         return obstacle
-    shared = {i.name for i in run.spec.inputs} & set(run.spec.parameters)
-    if shared:
-        names = ", ".join(sorted(shared))
-        return Obstacle(Reason.PARAMETER_MISMATCH, f"both an input and a parameter are named {names}", heals=False)
+    complete = with_declared(run, function, mapped.from_environment.keys())
+    if isinstance(complete, Obstacle):
+        return complete
+    run = complete
     if obstacle := check_nesting(run) or check_mounts(run):
         return obstacle
     if run.spec.profile:
@@ -190,6 +192,7 @@ def resolve(
         outputs=outputs,
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
+        mapped=mapped,
     )
 
 

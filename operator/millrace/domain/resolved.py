@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from millrace.api.dataasset import DataAsset
@@ -61,6 +62,20 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """What a Deployment's mappings say of a run beyond what a JobRun's spec can.
+
+    `from_environment`: the variables that bring the values of parameters; `void`: outputs that are not kept.
+    """
+
+    from_environment: Mapping[str, str] = field(default_factory=dict)
+    void: tuple[str, ...] = ()
+
+
+NOTHING_MAPPED = Mapped()
+
+
+@dataclass(frozen=True)
 class Resolved:
     """All that a pod is built from; the run's spec is the one with its profile."""
 
@@ -75,6 +90,12 @@ class Resolved:
     logs_store: DataStore | None
     cache_store: DataStore | None  # where the requirements are kept; the run does without where it is not ready
     origin: Origin | None = None
+    mapped: Mapped = NOTHING_MAPPED
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the outputs that user code has a folder for."""
+        return (*(found.output.name for found in self.outputs), *self.mapped.void)
 
     @property
     def profile(self) -> dict[str, Any] | None:

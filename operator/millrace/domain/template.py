@@ -11,7 +11,7 @@ from millrace.domain.names import revision_name
 Spec = dict[str, Any]
 
 # What a run is made of. Edits of anything else make no new revision, and reach runs that are queued.
-SHAPE = ("functionRef", "template")
+SHAPE = ("functionRef", "executionRule", "inputsMapping", "outputsMapping", "template")
 BY_NAME = ("environmentVariables", "parameters", "timeouts")  # objects: the run's entries beside the template's others
 LISTS_BY_NAME = ("env", "inputs", "outputs")  # lists: an entry of the run replaces the template's of that name
 

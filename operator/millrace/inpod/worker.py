@@ -60,7 +60,8 @@ class Worker:
 
     def __init__(self, plan: Json) -> None:
         self._plan = plan
-        self._outputs = [{**output, "path": here(output["path"])} for output in plan.get("outputs") or []]
+        kept = [output for output in plan.get("outputs") or [] if not output.get("void")]
+        self._outputs = [{**output, "path": here(output["path"])} for output in kept]
         self._logs: Json | None = plan.get("logs")
         self._stores: dict[int, Store] = {}
         self._warnings: list[str] = []

@@ -28,10 +28,13 @@ from millrace.api.datastore import (
 from millrace.api.deployment import DeploymentSpec
 from millrace.api.function import Function, FunctionSpec
 from millrace.api.jobrun import JobRun, JobRunSpec
+from millrace.api.mapping import DESTINATIONS, SOURCES
 from millrace.api.rundata import Input
 from millrace.api.template import VARIABLE, RunTemplate
 from millrace.domain.clock import render
-from millrace.domain.template import merge, shape
+from millrace.domain.making import make
+from millrace.domain.resolved import Mapped
+from millrace.domain.template import shape
 from millrace.protocol import is_reserved
 
 Object = dict[str, Any]
@@ -51,6 +54,7 @@ class Catalog:
     runs: list[JobRun] = field(default_factory=list)
     functions: dict[Key, Function] = field(default_factory=dict)
     deployments: dict[Key, DeploymentSpec] = field(default_factory=dict)
+    mapped: dict[str, Mapped] = field(default_factory=dict)  # by UID of the run
     stores: dict[Key, DataStore] = field(default_factory=dict)
     secrets: dict[Key, dict[str, str]] = field(default_factory=dict)
     config_maps: dict[Key, dict[str, str]] = field(default_factory=dict)
@@ -72,7 +76,7 @@ def read_catalog(
     found = Catalog(folders=dict(folders))
     for manifest in manifests:
         _add(found, manifest, now, new_id)
-    found.runs = [_made(run, found.deployments) for run in found.runs]
+    found.runs = [_made(run, found) for run in found.runs]
     for namespace in {run.metadata.namespace for run in found.runs}:
         has_default = any(store.is_default for store in found.stores_of(namespace).values())
         for number, name in enumerate(folders):
@@ -98,7 +102,8 @@ def _add(found: Catalog, manifest: Object, now: datetime, new_id: Callable[[], s
             found.functions[key] = Function(metadata=metadata, spec=spec)
         case _, "Deployment" if version == API_VERSION:
             deployment = _spec(DeploymentSpec, manifest, what)
-            _check(what, chain(_of_data(deployment.template), _of_variables(deployment.template)))
+            template = deployment.template
+            _check(what, chain(_of_data(template), _of_variables(template), _of_mappings(manifest["spec"])))
             found.deployments[key] = deployment
         case _, "DataStore" if version == API_VERSION:
             store = _spec(DataStoreSpec, manifest, what)
@@ -118,17 +123,23 @@ def _add(found: Catalog, manifest: Object, now: datetime, new_id: Callable[[], s
             found.unused.append(what)
 
 
-def _made(run: JobRun, deployments: Mapping[Key, DeploymentSpec]) -> JobRun:
-    """The run with the defaults of its Deployment's template."""
-    named = run.spec.deployment_ref
+def _made(run: JobRun, found: Catalog) -> JobRun:
+    """The run with the defaults of its Deployment's template and what is mapped."""
+    named, namespace = run.spec.deployment_ref, run.metadata.namespace
     if named is None:
         return run
-    deployment = deployments.get((run.metadata.namespace, named.name))
+    deployment = found.deployments.get((namespace, named.name))
     if deployment is None:
         raise Invalid(f"JobRun {run.metadata.name}: Deployment {named.name} is not among the manifests")
-    content, own = shape(deployment), run.spec.model_dump(by_alias=True, exclude_unset=True, mode="json")
-    spec = merge(content.get("template", {}), own) | {"functionRef": content["functionRef"]}
-    return run.model_copy(update={"spec": JobRunSpec.model_validate(spec)})
+    own = run.spec.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    made = make(shape(deployment), own, found.functions.get((namespace, deployment.function_ref.name)))
+    what = f"JobRun {run.metadata.name} of Deployment {named.name}"
+    if made.obstacle:
+        raise Invalid(f"{what}: {made.obstacle.reason}: {made.obstacle.message}")
+    found.mapped[run.metadata.uid] = made.mapped
+    spec = _spec(JobRunSpec, {"spec": made.spec}, what)
+    _check(what, _of_data(spec))
+    return run.model_copy(update={"spec": spec})
 
 
 def _metadata(given: Object, now: datetime, new_id: Callable[[], str]) -> Metadata:
@@ -212,6 +223,18 @@ def _leaves(path: str) -> bool:
 def _of_run(spec: JobRunSpec) -> Iterator[str]:
     if (spec.deployment_ref is None) == (spec.function_ref is None):
         yield "spec: exactly one of deploymentRef, functionRef must be set"
+
+
+def _of_mappings(spec: Object) -> Iterator[str]:
+    for mapping, of, kinds in (("inputsMapping", "input", SOURCES), ("outputsMapping", "output", DESTINATIONS)):
+        entries = spec.get(mapping) or []
+        if len({entry[of] for entry in entries}) < len(entries):
+            yield f"spec.{mapping}: two have one name"
+        for entry in entries:
+            if len(entry.keys() & {*kinds}) != 1:
+                yield f"spec.{mapping} {entry[of]}: exactly one of {', '.join(kinds)} must be set"
+            if entry.get("void") is False:
+                yield f"spec.{mapping} {entry[of]}: void must be true, or absent"
 
 
 def _of_data(spec: RunTemplate) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Sources:
         source = variable.get("valueFrom")
         if source is None:
             return str(variable.get("value") or "").replace("$$", "$")
-        ours = variable["name"].startswith(p.RESERVED_PREFIX)
+        ours = variable["name"].startswith(p.STORE_PREFIX)
         for kind, key, objects in (
             ("Secret", "secretKeyRef", {**self.store_secrets, **self.secrets} if ours else self.secrets),
             ("ConfigMap", "configMapKeyRef", self.config_maps),

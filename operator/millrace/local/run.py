@@ -24,7 +24,7 @@ from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import resolve
-from millrace.domain.resolved import Resolved
+from millrace.domain.resolved import NOTHING_MAPPED, Resolved
 from millrace.domain.settings import DEFAULT_PYTHON, HttpsInputs, Profile, Settings
 from millrace.local.catalog import Catalog, Key
 from millrace.local.pod import ConfigError, Pod, Sources
@@ -154,7 +154,14 @@ class LocalRun:
             profiles={profile: Profile()} if profile else {},
             https_inputs=HttpsInputs(allow=["0.0.0.0/0", "::/0"]),  # it is the user's own network
         )
-        found = resolve(self._run, function, self._catalog.stores_of(meta.namespace), (), self._settings)
+        found = resolve(
+            self._run,
+            function,
+            self._catalog.stores_of(meta.namespace),
+            (),
+            self._settings,
+            self._catalog.mapped.get(meta.uid, NOTHING_MAPPED),
+        )
         if isinstance(found, Obstacle) and found.reason in {Reason.DATA_STORE_NOT_FOUND, Reason.DEFAULT_STORE_NOT_FOUND}:
             return found._replace(message=f"{found.message}; here --store NAME=DIR takes a folder for it")
         return found

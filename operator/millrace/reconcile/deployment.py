@@ -15,6 +15,8 @@ from millrace.domain.queue import is_stale
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
+from millrace.reconcile.mapping import mapping
+from millrace.reconcile.part import Part
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, PatchStatus, Plan
 from millrace.reconcile.status import conditions_patch, patch
 
@@ -46,11 +48,12 @@ class DeploymentSnapshot:
 
 
 def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
-    """Ready, or why no run of it can start; how many runs go on and wait; and positions."""
+    """Ready, or why no run of it can start; and what its parts ask for."""
     deployment, meta = s.deployment, s.deployment.metadata
     if meta.deletion_timestamp:
         return NOTHING
-    obstacle = _obstacle(s)
+    parts = [part(s) for part in PARTS]
+    obstacle = next((part.obstacle for part in parts if part.obstacle), None)
     reason, message = (obstacle.reason, obstacle.message) if obstacle else (Reason.VALID, "")
     wanted = revision_of_deployment(deployment)
     current = wanted["metadata"]["name"]
@@ -63,37 +66,46 @@ def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
         "conditions": conditions_patch(deployment.status.conditions, marks, now=s.now, generation=meta.generation),
         "deploymentId": meta.uid,
         "revision": current,
-        "running": s.running,
-        "queued": len(s.queued),
     }
+    for part in parts:
+        status |= part.status
     write = patch("Deployment", meta, deployment.status.dump(), status)
-    superseded = [
+    superseded = tuple(
         Delete("ConfigMap", meta.namespace, name, uid)
         for name, uid in sorted(s.revisions.items())
         if name != current and name not in s.in_use
-    ]
-    told = _positions(s)
+    )
+    waits = [part.again for part in parts if part.again is not None]
     if write:
+        made += (write,)
         # A run may be about to be queued with what was current a moment ago.
-        waits = [SUPERSEDED_SECONDS] if superseded else []
-        waits += [TELL_SECONDS] if len(told) == TOLD else []
-        return Plan((*made, write, *told), again=min(waits, default=None))
-    return Plan((*made, *superseded, *told), again=TELL_SECONDS if len(told) == TOLD else None)
+        waits += [SUPERSEDED_SECONDS] if superseded else []
+        superseded = ()
+    return Plan((*made, *superseded, *(action for part in parts for action in part.actions)), again=min(waits, default=None))
 
 
-def _obstacle(s: DeploymentSnapshot) -> Obstacle | None:
+def _function(s: DeploymentSnapshot) -> Part:
     if s.function is None:
         name = s.deployment.spec.function_ref.name
-        return Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {name} does not exist in this namespace")
+        return Part(obstacle=Obstacle(Reason.FUNCTION_NOT_FOUND, f"Function {name} does not exist in this namespace"))
     found = check_function(s.function, s.settings)
-    return found and found._replace(message=f"Function {s.function.metadata.name}: {found.message}")
+    return Part(obstacle=found and found._replace(message=f"Function {s.function.metadata.name}: {found.message}"))
 
 
-def _positions(s: DeploymentSnapshot) -> list[PatchStatus]:
-    """The positions that have changed so much that it matters, of those first that are next."""
+def _queue(s: DeploymentSnapshot) -> Part:
+    """How many runs go on and wait; and positions that have changed so much that it matters, of those that are next."""
     namespace = s.deployment.metadata.namespace
-    return [
+    told = tuple(
         PatchStatus("JobRun", namespace, run.name, run.resource_version, {"queuePosition": place})
         for place, run in enumerate(s.queued, start=1)
         if is_stale(run.told, place)
-    ][:TOLD]
+    )[:TOLD]
+    again = TELL_SECONDS if len(told) == TOLD else None
+    return Part(told, {"running": s.running, "queued": len(s.queued)}, again)
+
+
+def _mapping(s: DeploymentSnapshot) -> Part:
+    return mapping(s.deployment, s.function)
+
+
+PARTS = (_function, _mapping, _queue)

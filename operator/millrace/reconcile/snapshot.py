@@ -14,7 +14,7 @@ from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.queue import Line
-from millrace.domain.resolved import Origin
+from millrace.domain.resolved import Mapped, Origin
 from millrace.domain.settings import Settings
 from millrace.domain.template import deployment_revision
 from millrace.observe.job import JobFacts
@@ -26,11 +26,12 @@ from millrace.reconcile.plan import Learned
 class RunSnapshot:
     """A run and all that its reconciliation looks at. Jobs and pods are its own, by owner UID."""
 
-    run: JobRun  # of a Deployment: with the template's defaults
+    run: JobRun  # of a Deployment: with the template's defaults and what is mapped
     function: Function | None
     deployment: Deployment | None  # the one that the run names
     line: Line | None  # its queue; None: the run takes no slot
-    unmade: Obstacle | None  # why the template and the run give no spec
+    unmade: Obstacle | None  # why the template, the mappings and the run give no spec
+    mapped: Mapped  # what the mappings say beyond the spec
     stores: Mapping[str, DataStore]
     assets: tuple[DataAsset, ...]  # of the assets that the run names
     asset_objects: frozenset[str]  # names of all DataAssets of the namespace, where the run names one

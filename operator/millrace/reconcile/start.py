@@ -35,7 +35,7 @@ def start(s: RunSnapshot, attempt: int) -> Plan:
         return waits
     if s.unmade:
         return hold(s, s.unmade)
-    found = resolve(run, s.function, s.stores, s.assets, s.settings)
+    found = resolve(run, s.function, s.stores, s.assets, s.settings, s.mapped)
     if isinstance(found, Resolved):
         found = refusal(s.learned, s.now) or found
     if isinstance(found, Obstacle):

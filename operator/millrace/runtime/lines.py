@@ -17,7 +17,13 @@ from millrace.domain.reasons import Reason
 Group = tuple[str, str]  # namespace, Deployment
 # What blocks all runs of a Deployment alike. They keep their places: else, where these come at the same time as the thing
 # that was missing, those that are looked at first would be started first.
-OF_ALL = {Reason.DEPLOYMENT_NOT_FOUND, Reason.FUNCTION_NOT_FOUND}
+OF_ALL = {
+    Reason.DEPLOYMENT_NOT_FOUND,
+    Reason.FUNCTION_NOT_FOUND,
+    Reason.MAPPING_REJECTED,
+    Reason.INPUTS_NOT_MAPPED,
+    Reason.OUTPUTS_NOT_MAPPED,
+}
 
 
 def deployment_of(run: dict[str, Any]) -> Group | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar
@@ -16,15 +15,11 @@ from millrace.api.deployment import Deployment
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.build.pod import AUTHORITIES
-from millrace.build.revision import function_at
 from millrace.domain.assets import named_assets
 from millrace.domain.labels import BUNDLE, COMPONENT, JOBRUN
-from millrace.domain.names import label_value, probe_name, reclaim_name, revision_name
-from millrace.domain.obstacle import Obstacle
-from millrace.domain.reasons import Reason
+from millrace.domain.names import label_value, probe_name, reclaim_name
 from millrace.domain.reclaim import Reclaim
 from millrace.domain.settings import Settings
-from millrace.domain.template import deployment_revision, merge, shape
 from millrace.observe.job import JobFacts, read_job
 from millrace.observe.pod import PodFacts, read_pod
 from millrace.reconcile.dataasset import DataAssetSnapshot
@@ -35,6 +30,7 @@ from millrace.reconcile.plan import Learned
 from millrace.reconcile.reclaim import ReclaimSnapshot
 from millrace.reconcile.snapshot import RunSnapshot
 from millrace.runtime.lines import deployment_of, place_of
+from millrace.runtime.made import made_run
 from millrace.runtime.store import Key, Object, Store, controller_uid
 
 Found = TypeVar("Found", DataAsset, DataStore)
@@ -68,53 +64,6 @@ def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[Pod
     return tuple(read_pod(pod) for pod in mine if controller_uid(pod) not in known)
 
 
-def _made(store: Store, key: Key, found: Object) -> tuple[Deployment | None, JobRun, Obstacle | None]:
-    """The run's Deployment; the run with its template's defaults as they were when it was queued; why that cannot be."""
-    named, status = found["spec"].get("deploymentRef"), found["status"]
-    obj = store.get(Key("Deployment", key.namespace, named["name"])) if named else None
-    if obj and status.get("deploymentId") not in {None, obj["metadata"]["uid"]}:
-        obj = None  # the run's own is gone, and another one has its name
-    deployment = Deployment.model_validate(obj) if obj else None
-    if deployment is None:
-        return None, JobRun.model_validate(found), None
-    content = shape(deployment.spec)
-    recorded = status.get("deploymentRevision")
-    if recorded not in {None, deployment_revision(deployment.metadata.name, deployment.spec)}:
-        kept = store.get(Key("ConfigMap", key.namespace, recorded))
-        if kept is None:
-            return deployment, JobRun.model_validate(found), _no_revision(recorded)
-        content = json.loads(kept["data"]["spec.json"])
-    spec = merge(content.get("template", {}), found["spec"]) | {"functionRef": content["functionRef"]}
-    try:
-        return deployment, JobRun.model_validate({**found, "spec": spec}), None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        name = deployment.metadata.name
-        why = f"spec.{field}: {first['msg']}; the run's and the template's of Deployment {name} do not go together"
-        return deployment, JobRun.model_validate(found), Obstacle(Reason.TEMPLATE_REJECTED, why, heals=False)
-
-
-def _no_revision(name: str) -> Obstacle:
-    return Obstacle(Reason.REVISION_NOT_FOUND, f"ConfigMap {name}, which holds what the run is made of, is not there")
-
-
-def _function(store: Store, run: JobRun) -> tuple[Function | None, Obstacle | None]:
-    """The run's Function, in the state in which the run was queued."""
-    namespace = run.metadata.namespace
-    found = store.get(Key("Function", namespace, run.spec.function))
-    if found is None:
-        return None, None
-    function = Function.model_validate(found)
-    recorded = run.status.function_revision
-    if recorded in {None, revision_name(function.metadata.name, function.spec.dump())}:
-        return function, None
-    kept = store.get(Key("ConfigMap", namespace, str(recorded)))
-    if kept is None:
-        return function, None if run.status.job_name else _no_revision(str(recorded))
-    return function_at(function, kept["data"]), None
-
-
 def run_snapshot(
     store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
 ) -> RunSnapshot | None:
@@ -122,8 +71,8 @@ def run_snapshot(
     found = store.get(key)
     if found is None:
         return None
-    deployment, run, unmade = _made(store, key, found)
-    function, absent = _function(store, run)
+    made = made_run(store, key, found)
+    run = made.run
     group = deployment_of(found)
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
@@ -131,10 +80,11 @@ def run_snapshot(
     assets = named_assets(run)
     return RunSnapshot(
         run=run,
-        function=function,
-        deployment=deployment,
-        line=store.lines.line(group, label_value(key.name), place_of(found)) if group and deployment else None,
-        unmade=unmade or absent,
+        function=made.function,
+        deployment=made.deployment,
+        line=store.lines.line(group, label_value(key.name), place_of(found)) if group and made.deployment else None,
+        unmade=made.obstacle,
+        mapped=made.mapped,
         stores=_stores(store, key.namespace),
         assets=tuple(found for name in assets for found in _valid(DataAsset, store.versions(key.namespace, name))),
         asset_objects=frozenset(found["metadata"]["name"] for found in store.within("DataAsset", key.namespace))

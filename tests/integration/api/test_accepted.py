@@ -90,6 +90,16 @@ ACCEPTED: dict[str, Object] = {
     "source of 128 KiB": function("large", source={"inline": "#" * (128 * 1024)}),
     "script": function("script", handler=None, script="main.py", requirements=["pandas==2.3.3", "x @ https://h/x.whl"]),
     "handler of a module": function("handler", handler="pkg.mod:predict", pythonVersion="3.11"),
+    "declared inputs": function(
+        "declared",
+        inputs=[
+            {"name": "rows"},
+            {"name": "images", "type": "uri_folder", "required": False},
+            {"name": "max_age", "type": "value", "default": 90},
+            {"name": "Weights", "type": "value", "default": {"a": [1, None, {"b": 1.5}]}},
+        ],
+        outputs=[{"name": "scores", "type": "table"}, {"name": "Accuracy", "type": "value"}],
+    ),
     "function with the longest name": function(LONGEST_NAME),
     "Amazon": store("amazon", endpoint=None, region="eu-west-1", prefix="a/b..c"),
     "IPv6 and a port": store("v6", endpoint="http://[::1]:9000/"),

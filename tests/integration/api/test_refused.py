@@ -122,6 +122,18 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "Python as a number": (function(pythonVersion=3.13), "spec.pythonVersion", TYPE + "string"),
     "requirement that is an option": (function(requirements=["x", "-e ."]), "spec.requirements[1]", BODY),
     "name of a function": (run(functionRef={"name": "No"}), "spec.functionRef.name", BODY),
+    "name of declared data": (
+        function(inputs=[{"name": "my_rows"}]),
+        "spec.inputs[0].name",
+        "the name of data must be lower case letters, digits and hyphens; that of a value may be any of Python",
+    ),
+    "name of a declared value": (function(inputs=[{"name": "a b", "type": "value"}]), "spec.inputs[0].name", BODY),
+    "type of a declared input": (
+        function(inputs=[{"name": "a", "type": "file"}]),
+        "spec.inputs[0].type",
+        "supported values",
+    ),
+    "declared twice": (function(outputs=[{"name": "a"}] * 2), "spec.outputs[1]", "Duplicate value"),
     "name of an input": (run(inputs=[{"name": "a_b", "dataStore": PATH}]), "spec.inputs[0].name", BODY),
     "bucket": (store(bucket="No_Bucket"), "spec.s3.bucket", BODY),
     "account": (azure(account="My-Account"), "spec.azureBlob.account", BODY),

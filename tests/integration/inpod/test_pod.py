@@ -76,6 +76,20 @@ def test_outputs_are_published_as_their_when_says(pod: Pod, stored: Bucket, run:
     assert {item["uri"].split("/", 3)[3] for item in done.message["outputs"]} == expected
 
 
+def test_a_void_output_is_written_and_not_published(pod: Pod, stored: Bucket, run: Run) -> None:
+    pod.output(path="/millrace/out/data/scores")
+    pod.plan["outputs"].insert(0, {"name": "debug", "path": "/millrace/out/data/debug", "void": True})
+    pod.seal()
+    collect = pod.begin("collect")
+    source = "import os\ndef predict():\n    open('../out/data/debug/x', 'w').close()\n    return {'scores': 'kept', 'debug': print}"
+    assert run(source).code == 0
+    done = collect.wait()
+    assert done.code == 0, done.err
+    assert stored.keys() == {"o/scores.zip"}
+    assert stored.zip("o/scores.zip") == {"scores.txt": b"kept"}
+    assert [item["name"] for item in done.message["outputs"]] == ["scores"]
+
+
 def test_an_empty_output_is_an_empty_zip(pod: Pod, stored: Bucket, run: Run) -> None:
     pod.output()
     pod.seal()

@@ -43,6 +43,18 @@ def test_a_handler_gets_parameters_and_inputs_by_name(pod: Pod, run: Run) -> Non
     }
 
 
+def test_a_parameter_may_come_from_a_variable_that_user_code_does_not_see(pod: Pod, run: Run) -> None:
+    names = {"token": "MILLRACE_PARAMETER_0", "region": "REGION", "absent": "MILLRACE_PARAMETER_1", "kept": "ABSENT"}
+    pod.plan["parameters"] = {"region": "default", "kept": "default"}
+    pod.plan["parametersFrom"] = names
+    pod.environment |= {"MILLRACE_PARAMETER_0": "a key", "REGION": "eu"}
+    ended = run("import json, os\ndef predict(**given): print(json.dumps([given, dict(os.environ)]))")
+    given, seen = json.loads(ended.out)
+    assert given == {"token": "a key", "region": "eu", "kept": "default"}
+    assert seen["REGION"] == "eu"
+    assert not [name for name in seen if name.startswith("MILLRACE_PARAMETER")]
+
+
 def test_an_optional_input_that_is_not_there_is_none(pod: Pod, run: Run) -> None:
     item = {"name": "data", "type": "uri_file", "path": "/millrace/in", "key": "a/b.csv", "stage": True, "optional": True}
     pod.plan["inputs"] = [item]

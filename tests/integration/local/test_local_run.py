@@ -21,7 +21,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from integration.inpod.index import Index, wheel
 from integration.inpod.storage import ACCESS_KEY, SECRET_KEY, Bucket
-from support.cluster import function, job_run
+from support.cluster import deployment, deployment_run, function, job_run
 from support.emulators import ACCOUNT, ACCOUNT_KEY, running_azurite
 from support.https_server import file, https_server
 from support.waiting import wait_for
@@ -681,3 +681,65 @@ def test_a_folder_takes_the_place_of_a_bucket(here: Here, minio: Bucket) -> None
     assert (online.code, offline.code) == (0, 0), online.err + offline.err
     assert online.digest("scores") == offline.digest("scores")
     assert bucket.get("out/scores.zip") == (here.folder / "copy/out/scores.zip").read_bytes()
+
+
+MAPPED = {
+    "inputsMapping": [
+        {"input": "data", "dataStore": {"name": "heart", "path": "in/a.csv"}},
+        {"input": "threshold", "constant": [None, 0.5]},
+        {"input": "region", "env": "REGION", "default": "eu"},
+        {"input": "token", "secretRef": {"name": "s", "key": "token"}},
+    ],
+    "outputsMapping": [
+        {"output": "scores", "dataStore": {"name": "heart", "path": "out/{run}"}},
+        {"output": "debug", "void": True},
+    ],
+}
+DECLARED = {
+    "inputs": [{"name": "data"}, *({"name": name, "type": "value"} for name in ("threshold", "region", "token"))],
+    "outputs": [{"name": "scores"}, {"name": "debug"}],
+}
+SHOW = """
+import json, os
+def main(data, threshold, region, token):
+    assert token == "canary of the file", token
+    print(json.dumps([open(data).read(), threshold, region, dict(os.environ)]))
+    return {"scores": "kept", "debug": "dropped"}
+"""
+TOKEN = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"token": "canary of the file"}}
+
+
+def test_mappings_of_a_deployment_hold_here(here: Here) -> None:
+    here.put("heart/in/a.csv", b"1,2\n")
+    code = function("f", SHOW, pythonVersion=PYTHON, **DECLARED)
+    run = deployment_run("r", "d", parameters={"region": "us"})
+    done = here("-f", here.file(code, deployment("d", "f", **MAPPED), TOKEN, run), "--store", "heart=heart")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)[:3] == ["1,2\n", [None, 0.5], "us"]
+    assert "canary" not in done.out + done.err
+    assert [path.name for path in (here.folder / "heart/out/r").iterdir()] == ["scores.zip"]
+    missing = here("-f", here.file(code, deployment("d", "f", **MAPPED), run), "--store", "heart=heart")
+    assert missing.code == 1
+    assert "Secret s with the key token is not among the manifests" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"inputsMapping": [{"input": "dat", "constant": 1}]}, "MappingRejected: inputsMapping dat: Function f declares"),
+        ({"inputsMapping": [{"input": "data", "asset": "a"}]}, "spec.inputs[0].asset: a local run knows no assets"),
+        ({"inputsMapping": [{"input": "region", "env": "REGION"}]}, "ParameterMismatch: not given: env REGION"),
+        ({"inputsMapping": [{"input": "data"}]}, "exactly one of constant, endpointInput, env, dataStore, asset, secretRef"),
+        (
+            {"outputsMapping": [{"output": "debug", "void": False}]},
+            "spec.outputsMapping debug: void must be true, or absent",
+        ),
+        ({"outputsMapping": [{"output": "debug", "void": True}] * 2}, "spec.outputsMapping: two have one name"),
+    ],
+    ids=str,
+)
+def test_a_mapping_that_cannot_be_is_refused_here(here: Here, spec: dict[str, Any], why: str) -> None:
+    code = function("f", SHOW, pythonVersion=PYTHON, **DECLARED)
+    done = here("-f", here.file(code, deployment("d", "f", **spec), deployment_run("r", "d")), "--store", "heart=heart")
+    assert done.code == 2
+    assert why in done.err

@@ -62,12 +62,16 @@ SAME: list[Spec] = [
     {**BASE, "description": "other"},
     {**BASE, "concurrency": 5},
     {**BASE, "queue": {"whenFull": "SkipNew"}},
-    {**BASE, "executionRule": "manual"},
+    {**BASE, "deploymentMode": "elastic"},
 ]
 OTHER: list[Spec] = [
     {"template": {"retries": 2}},
     {},
     {**BASE, "functionRef": {"name": "lung"}},
+    {**BASE, "executionRule": "periodic", "schedule": {"cron": "0 0 * * *"}},
+    {**BASE, "inputsMapping": [{"input": "x", "constant": None}]},
+    {**BASE, "inputsMapping": [{"input": "x", "constant": [None]}]},
+    {**BASE, "outputsMapping": [{"output": "x", "void": True}]},
     {"template": {"retries": 1, "parameters": {"x": None}}},
 ]
 

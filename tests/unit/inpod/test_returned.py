@@ -54,6 +54,19 @@ def test_files(one: dict[str, dict[str, Any]], value: object, name: str, content
     assert made(one) == {name: content}
 
 
+@pytest.mark.parametrize("value", [{"scores": "kept", "debug": object()}, {"debug": b"dropped", "scores": "kept"}])
+def test_what_is_void_is_dropped_whatever_it_is(one: dict[str, dict[str, Any]], tmp_path: Path, value: object) -> None:
+    (tmp_path / "debug").mkdir()
+    assert write(value, {**one, "debug": {"path": str(tmp_path / "debug"), "void": True}}) == ""
+    assert made(one) == {"scores.txt": b"kept"}
+    assert list((tmp_path / "debug").iterdir()) == []
+
+
+def test_a_value_for_a_void_output_alone_is_dropped(one: dict[str, dict[str, Any]]) -> None:
+    assert write(object(), {"scores": {**one["scores"], "void": True}}) == ""
+    assert made(one) == {}
+
+
 def test_none_under_a_name_is_no_file(one: dict[str, dict[str, Any]]) -> None:
     write({"scores": None}, one)
     assert made(one) == {}

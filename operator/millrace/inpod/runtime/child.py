@@ -5,7 +5,7 @@
 FD is a file that holds, in marshal's format (same interpreter on both sides, and json takes 7 ms to import):
 
     {"handler": "main:predict", "parameters": {name: value}, "inputs": {name: value}, "source": folder or None,
-     "outputs": {name: {"path": folder, "format": None}}}
+     "outputs": {name: {"path": folder, "format": None, "void": False}}}
 
 Before user code's function starts, a handler that is not there ends this process with 240 and arguments that do not fit with
 241; the message is written into the same file. What user code does afterwards is as in any script: its exit code is its own.

@@ -13,7 +13,8 @@ NAMELESS_USER = "millrace"
 
 def child_environment(plan: Plan, own: dict[str, str]) -> dict[str, str]:
     """`own` with the contract's variables; no directory variable without staged inputs or outputs."""
-    env = {name: value for name, value in own.items() if name != ROOT_VARIABLE}
+    ours = (ROOT_VARIABLE, protocol.PARAMETER_PREFIX)  # secrets: what prints its environment shall not show them
+    env = {name: value for name, value in own.items() if not name.startswith(ours)}
     env[protocol.JOBS_PAYLOAD_FILE] = here(protocol.PAYLOAD_FILE)
     if plan.staged_inputs:
         env[protocol.BATCH_INPUT_DIR] = here(protocol.IN_DIR)

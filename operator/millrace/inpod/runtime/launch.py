@@ -8,7 +8,7 @@ import sys
 
 from millrace.inpod.runtime.files import write_all
 from millrace.inpod.runtime.paths import here
-from millrace.inpod.runtime.plan import Plan, arguments
+from millrace.inpod.runtime.plan import Plan, arguments, parameters
 
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
 CALL_FD = 3  # where the child finds its call; the first after the standard streams
@@ -72,10 +72,10 @@ def _call_file(plan: Plan, scratch: str) -> int:
 
     call = {
         "handler": plan.handler if ":" in (plan.handler or "") else f"main:{plan.handler}",
-        "parameters": plan.parameters,
+        "parameters": parameters(plan, os.environ),
         "inputs": arguments(plan),
         "source": plan.source,
-        "outputs": {item["name"]: {"path": here(item["path"]), "format": item.get("format")} for item in plan.outputs},
+        "outputs": {item["name"]: {**item, "path": here(item["path"])} for item in plan.outputs},
     }
     path = os.path.join(scratch, f".call-{os.getpid()}")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

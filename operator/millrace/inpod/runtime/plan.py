@@ -12,6 +12,7 @@ from millrace.inpod.runtime.paths import here
 
 TYPE_CHECKING = False  # typing itself takes milliseconds to import; type checkers know this name
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 PLAN_LIMIT = 1024 * 1024  # bytes; annotations hold 256 KiB at most
@@ -33,6 +34,7 @@ class Plan:
             raise RuntimeFault("plan.json: exactly one of code.handler and code.script is needed")
         self.source: str | None = here(code["source"]) if code.get("source") else None
         self.parameters: dict[str, Any] = document.get("parameters") or {}
+        self.parameters_from: dict[str, str] = document.get("parametersFrom") or {}
         self.inputs: list[dict[str, Any]] = document.get("inputs") or []
         self.outputs: list[dict[str, Any]] = document.get("outputs") or []
         self.running = _seconds(limits, "running", None)
@@ -72,6 +74,15 @@ def load() -> Plan:
     if not isinstance(document, dict):
         raise RuntimeFault(f"{path} is no JSON object")
     return Plan(document)
+
+
+def parameters(plan: Plan, variables: Mapping[str, str]) -> dict[str, Any]:
+    """What the handler gets by name from the run's parameters, those too whose value is in a variable of the container.
+
+    Where that is not there (a Secret's optional key), it is as if nobody had named it.
+    """
+    brought = {name: variables[variable] for name, variable in plan.parameters_from.items() if variable in variables}
+    return {**plan.parameters, **brought}
 
 
 def arguments(plan: Plan) -> dict[str, Any]:

@@ -23,10 +23,10 @@ class Rejected(Exception):
 
 
 def write(value: Any, outputs: dict[str, dict[str, Any]]) -> str:
-    """Write a returned value into the folders of the outputs, {name: {"path", "format"}}; the report for process 1.
+    """Write a returned value into the folders of the outputs, {name: {"path", "format", "void"}}; the report for process 1.
 
-    A dict whose keys are names of outputs has a value for each of them, None for no file. Raises Rejected; OSError of the
-    disk.
+    A dict whose keys are names of outputs has a value for each of them, None for no file; that of a void one is dropped.
+    Raises Rejected; OSError of the disk.
     """
     if not (isinstance(value, dict) and value and all(key in outputs for key in value)):
         if len(outputs) > 1:
@@ -37,7 +37,7 @@ def write(value: Any, outputs: dict[str, dict[str, Any]]) -> str:
         value = dict.fromkeys(outputs, value)
     tables, left = {}, COLUMN_BYTES
     for name, item in value.items():
-        if item is None:
+        if item is None or outputs[name].get("void"):
             continue
         try:
             table = _write(item, os.path.join(outputs[name]["path"], name), outputs[name].get("format"))

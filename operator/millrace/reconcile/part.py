@@ -1,0 +1,18 @@
+"""What one side of an object asks for; the reconciliation of the object puts its parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from millrace.domain.obstacle import Obstacle
+from millrace.reconcile.plan import Action
+
+
+class Part(NamedTuple):
+    """Actions, fields of the status, when to look again (seconds), and why the object is not Ready."""
+
+    actions: tuple[Action, ...] = ()
+    status: Mapping[str, Any] = {}
+    again: float | None = None
+    obstacle: Obstacle | None = None
