@@ -60,6 +60,7 @@ RESERVED_PREFIX = "MILLRACE_"
 RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
 ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
 RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"type", "key"}}
+KEEP_VARIABLE = RESERVED_PREFIX + "KEEP"  # {"stores": [entry, ...], "items": [...]}, see inpod/keep.py
 PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
 # --- Exit codes: 239 to 249 are ours in every container -----------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, PatchStatus, Plan
+from millrace.reconcile.retention import Left, retain
 from millrace.reconcile.status import conditions_patch, patch
 
 SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
@@ -44,6 +45,7 @@ class DeploymentSnapshot:
     queued: tuple[Queued, ...]
     settings: Settings
     now: datetime
+    left: Left = field(default_factory=Left)
 
 
 def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
@@ -103,4 +105,4 @@ def _queue(s: DeploymentSnapshot) -> Part:
     return Part(told, {"running": s.running, "queued": len(s.queued)}, again)
 
 
-PARTS = (_function, _queue)
+PARTS = (_function, _queue, retain)
