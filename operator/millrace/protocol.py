@@ -62,6 +62,7 @@ ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
 RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"type", "key"}}
 STORE_PREFIX = RESERVED_PREFIX + "STORE_"  # credentials, by the number of the store in the plan
 PARAMETER_PREFIX = RESERVED_PREFIX + "PARAMETER_"  # what plan.parametersFrom names; not handed on to user code
+KEEP_VARIABLE = RESERVED_PREFIX + "KEEP"  # {"stores": [entry, ...], "items": [...]}, see inpod/keep.py
 PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
 # --- Exit codes: 239 to 249 are ours in every container -----------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.objects import DATA, SETTINGS, function, metadata, run, store
+from fixtures.objects import DATA, SETTINGS, T0, function, metadata, run, store
 from millrace import protocol as p
 from millrace.api.base import Metadata
 from millrace.api.crd import KINDS, definition
@@ -20,11 +20,13 @@ from millrace.api.function import Function
 from millrace.api.schedule import Schedule
 from millrace.build.cronjob import cron_job
 from millrace.build.job import next_job, probe_job, run_job
+from millrace.build.keep import keep_job
 from millrace.build.pod import compact
 from millrace.build.reclaim import reclaim_job
 from millrace.build.revision import authorities, revision
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Resolved
+from millrace.domain.retention import Stored
 
 Object = dict[str, Any]
 HERE = Path(__file__).resolve().parent
@@ -209,6 +211,16 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-a-user": lambda: job({}, settings=NOBODY),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
+    "keep": lambda: keep_job(
+        Metadata.model_validate(metadata("scoring", "deployment-uid")),
+        [
+            Stored("logs", "s3://lake/logs/a/1/", "a-uid", True, T0, "lake", "logs/a/"),
+            Stored("artifacts", "s3://warehouse/a/o.zip", "a-uid", True, T0, "warehouse", "a/o.zip"),
+        ],
+        (LAKE, WAREHOUSE),
+        AUTHORITIES,
+        waits="artifacts",
+    ),
     "reclaim": lambda: reclaim_job(ASSET, "3", WAREHOUSE, AUTHORITIES),
     "probe": lambda: probe_job(LAKE, SETTINGS),
     "probe-by-web-identity": lambda: probe_job(OWN, SETTINGS),

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from millrace.api.base import Conditions, Metadata, Model, Reference, rule, validated
 from millrace.api.mapping import EffectiveMapping, InputMapping, OutputMapping
-from millrace.api.notification import Notification
 from millrace.api.retention import Retention
 from millrace.api.schedule import Schedule, ScheduleStatus
 from millrace.api.template import RunTemplate
@@ -82,7 +81,6 @@ class DeploymentSpec(Model):
     )
     queue: Queue = Queue()
     retention: Retention | None = None
-    notifications: Annotated[list[Notification], Field(max_length=8)] = []
     template: RunTemplate = Field(RunTemplate(), description="Defaults of the runs; what a run says itself wins.")
 
 

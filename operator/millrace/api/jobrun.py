@@ -78,6 +78,13 @@ class InputStatus(Model):
     identity_used: Literal["Store", "Job", "Anonymous"] | None = None
 
 
+class Placed(Model):
+    """A place in a DataStore, as it was."""
+
+    name: str
+    path: str
+
+
 class OutputStatus(Model):
     """What was published."""
 
@@ -85,6 +92,7 @@ class OutputStatus(Model):
     asset: str | None = None
     version: str | None = None
     uri: str | None = None
+    data_store: Placed | None = Field(None, description="Where that is, where the run says so itself.")
     bytes: int | None = None
     files: int | None = None
     sha256: str | None = None
@@ -143,6 +151,10 @@ class JobRunStatus(Model):
     warnings: list[str] = []
     failure: FailureStatus | None = None
     logs: str | None = Field(None, description="Where the logs are archived.")
+    logs_store: str | None = Field(None, description="The DataStore of the logs.")
+    deleted: Annotated[
+        list[Literal["logs", "artifacts"]], Field(description="What its Deployment's retention has deleted of it.")
+    ] = []
     times: Times | None = None
 
 

@@ -24,6 +24,7 @@ from millrace.domain.labels import (
     JOB_ID,
     JOBRUN,
     MANAGED_BY,
+    PLACES,
     PROFILE,
     REVISION,
     STAGE_IMAGE,
@@ -110,6 +111,8 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         about[PROFILE] = pod.compact(resolved.profile)
     if resolved.assets:
         about[ASSETS] = pod.compact(resolved.assets)
+    if resolved.places:
+        about[PLACES] = pod.compact(resolved.places)
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
     if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
         raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")
@@ -144,7 +147,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
-    facts = (ASSETS, DEPLOYMENT_REVISION, PROFILE, REVISION)
+    facts = (ASSETS, DEPLOYMENT_REVISION, PLACES, PROFILE, REVISION)
     about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in facts}
     for container in spec["containers"]:
         for variable in container.get("env", []):
@@ -187,12 +190,12 @@ def probe_job(store: DataStore, settings: Settings) -> Manifest:
             "annotations": {STAGE_IMAGE: settings.stage_image},
             "ownerReferences": [owner("DataStore", store.metadata)],
         },
-        "spec": chore(store, settings, labels, program="probe", variable=p.PROBE_VARIABLE, plan=plan),
+        "spec": chore((store,), settings, labels, program="probe", variable=p.PROBE_VARIABLE, plan=plan),
     }
 
 
 def chore(
-    store: DataStore,
+    used: tuple[DataStore, ...],
     settings: Settings,
     labels: dict[str, str],
     *,
@@ -201,20 +204,23 @@ def chore(
     plan: Manifest,
     writes: bool = False,
 ) -> Manifest:
-    """The spec of a Job that works on a store until it succeeds; `program` of our image gets its plan in a variable."""
+    """The spec of a Job that works on stores until it succeeds; `program` of our image gets its plan in a variable."""
     container = {
         "name": program,
         "image": settings.stage_image,
         "imagePullPolicy": "IfNotPresent",
         "args": [program],
-        "env": [{"name": variable, "value": pod.escaped(pod.compact(plan))}, *stores.credentials_env(store, 0)],
+        "env": [
+            {"name": variable, "value": pod.escaped(pod.compact(plan))},
+            *(variable for index, store in enumerate(used) for variable in stores.credentials_env(store, index)),
+        ],
         "resources": settings.chore_resources,
         "securityContext": pod.security_context(read_only=True),
         "volumeMounts": [
             {"name": "work", "mountPath": "/tmp"},  # noqa: S108
-            *stores.ca_mounts((store,)),
-            *stores.claim_mounts((store,), written={store.metadata.name} if writes else set()),
-            *stores.token_mounts((store,)),
+            *stores.ca_mounts(used),
+            *stores.claim_mounts(used, written={store.metadata.name for store in used} if writes else set()),
+            *stores.token_mounts(used),
         ],
     }
     return {
@@ -231,9 +237,9 @@ def chore(
                 "containers": [container],
                 "volumes": [
                     {"name": "work", "emptyDir": {}},
-                    *stores.ca_volumes((store,)),
-                    *stores.claim_volumes((store,)),
-                    *stores.token_volumes((store,)),
+                    *stores.ca_volumes(used, len(used)),
+                    *stores.claim_volumes(used),
+                    *stores.token_volumes(used),
                 ],
             },
         },

@@ -23,7 +23,7 @@ def reclaim_job(asset: DataAsset, version: str, store: DataStore, settings: Sett
     labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name), **identity_labels((store,))}
     kind = "uri_file" if asset.spec.type == "uri_file" else "uri_folder"
     plan = {"stores": [store_entry(store, 0)], "item": {"type": kind, "key": asset.spec.path}}
-    spec = chore(store, settings, labels, program="reclaim", variable=p.RECLAIM_VARIABLE, plan=plan, writes=True)
+    spec = chore((store,), settings, labels, program="reclaim", variable=p.RECLAIM_VARIABLE, plan=plan, writes=True)
     about = Reclaim(
         uid=asset.metadata.uid,
         name=asset.metadata.name,

@@ -59,6 +59,11 @@ def reclaim_name(asset: str, uid: str) -> str:
     return child_name(asset, f"-reclaim-{uid[:HASH]}")
 
 
+def keep_name(deployment: str, digest: str) -> str:
+    """Job that deletes what runs of this Deployment have left in stores; `digest` of what that is."""
+    return child_name(deployment, f"-keep-{digest[:HASH]}")
+
+
 def cron_job_name(deployment: str) -> str:
     """CronJob of a Deployment's schedule."""
     return child_name(deployment, limit=CRON_JOB_LIMIT)

@@ -121,6 +121,17 @@ class Resolved:
         return {key: value for key, value in about.items() if value} or None
 
     @property
+    def places(self) -> dict[str, Any]:
+        """Where the outputs go whose places the run says itself, by output; and the store of the logs."""
+        outputs = {
+            found.output.name: {"name": found.store.metadata.name, "path": found.key}
+            for found in self.outputs
+            if found.output.data_store
+        }
+        logs = self.logs_store.metadata.name if self.logs_store else None
+        return {key: value for key, value in {"outputs": outputs, "logs": logs}.items() if value}
+
+    @property
     def fetches(self) -> bool:
         """Whether stage asks a web address for a file."""
         return any(found.fetched for found in self.inputs)

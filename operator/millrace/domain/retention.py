@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from millrace.api.base import delta
 from millrace.api.retention import KeptRuns, Retention
+
+Kind = Literal["logs", "artifacts"]
 
 
 class KnownRun(NamedTuple):
@@ -23,19 +25,25 @@ class KnownRun(NamedTuple):
 class Stored(NamedTuple):
     """What a run left in a store, known by its address, perhaps without its run."""
 
-    kind: Literal["logs", "artifact"]
+    kind: Kind
     uri: str
     run: str  # UID
     ours: bool
     finished: datetime
+    store: str = ""  # the DataStore
+    path: str = ""  # below its prefix
 
 
 class Gone(NamedTuple):
-    """Runs (by UID) and things in stores that go now, and when the next one goes by its age, if one does."""
+    """Runs (by UID) and things in stores that go now, and when the next one goes by its age, if one does.
+
+    `later`: what is left of the runs that go, and has an age of its own that is not over.
+    """
 
     runs: tuple[str, ...]
     stored: tuple[Stored, ...]
     next: datetime | None
+    later: tuple[Stored, ...] = ()
 
 
 def select(retention: Retention, runs: Sequence[KnownRun], stored: Sequence[Stored], now: datetime) -> Gone:
@@ -55,20 +63,39 @@ def select(retention: Retention, runs: Sequence[KnownRun], stored: Sequence[Stor
         gone += old
         ends += later
     leaving: list[Stored] = []
+    outliving: list[Stored] = []
+    without_runs = frozenset(gone)
+    ages: dict[Kind, timedelta | None] = {"logs": age(retention, "logs"), "artifacts": age(retention, "artifacts")}
     for thing in stored:
-        rule_of_kind = retention.logs if thing.kind == "logs" else retention.artifacts
         if not thing.ours:
             continue
-        if rule_of_kind is None:
-            if thing.kind == "logs" and thing.run in gone:
+        span = ages[thing.kind]
+        if span is None:
+            if thing.kind == "logs" and thing.run in without_runs:
                 leaving.append(thing)
-            continue
-        end = thing.finished + delta(rule_of_kind.age)
-        if end <= now:
+        elif thing.finished + span <= now:
             leaving.append(thing)
         else:
-            ends.append(end)
-    return Gone(tuple(gone), tuple(leaving), min(ends, default=None))
+            ends.append(thing.finished + span)
+            if thing.run in without_runs:
+                outliving.append(thing)
+    return Gone(tuple(gone), tuple(leaving), min(ends, default=None), tuple(outliving))
+
+
+def age(retention: Retention | None, kind: Kind) -> timedelta | None:
+    """The age at which what runs have left goes by itself; None: it has none."""
+    rule = retention and (retention.logs if kind == "logs" else retention.artifacts)
+    return delta(rule.age) if rule else None
+
+
+def latest(stored: Iterable[Stored]) -> list[Stored]:
+    """Without what a later run has written over: only the last one that ended has left what lies there now."""
+    last: dict[str, Stored] = {}
+    for thing in stored:
+        before = last.get(thing.uri)
+        if before is None or before.finished <= thing.finished:
+            last[thing.uri] = thing
+    return list(last.values())
 
 
 def _of_runs(rule: KeptRuns | None, runs: Iterable[KnownRun], now: datetime) -> tuple[list[str], list[datetime]]:
@@ -76,9 +103,10 @@ def _of_runs(rule: KeptRuns | None, runs: Iterable[KnownRun], now: datetime) -> 
     if rule is None:
         return [], []
     gone, ends = [], []
+    span = delta(rule.age) if rule.age else None
     latest_first = sorted(runs, key=lambda run: (run.finished or now, run.name), reverse=True)
     for place, run in enumerate(latest_first):
-        end = (run.finished or now) + delta(rule.age) if rule.age else None
+        end = (run.finished or now) + span if span is not None else None
         if (rule.amount is not None and place >= rule.amount) or (end and end <= now):
             gone.append(run.uid)
         elif end:

@@ -1,4 +1,4 @@
-"""python -m millrace.inpod stage|collect|probe|reclaim: the program of a container.
+"""python -m millrace.inpod stage|collect|probe|reclaim|keep: the program of a container.
 
 No command-line library and no import before the choice: each program starts in milliseconds.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
-PROGRAMS = ("stage", "collect", "probe", "reclaim")
+PROGRAMS = ("stage", "collect", "probe", "reclaim", "keep")
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +32,8 @@ def _program(name: str) -> Callable[[], int]:
         from millrace.inpod.collect import main as program
     elif name == "reclaim":
         from millrace.inpod.reclaim import main as program
+    elif name == "keep":
+        from millrace.inpod.keep import main as program
     else:
         from millrace.inpod.probe import main as program
     return program

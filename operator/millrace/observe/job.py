@@ -14,6 +14,8 @@ from millrace.domain.labels import (
     DEPLOYMENT_ID,
     DEPLOYMENT_REVISION,
     ENDED,
+    KEEPS,
+    PLACES,
     PROFILE,
     RECLAIMS,
     REVISION,
@@ -43,8 +45,10 @@ class JobFacts:
     charged: int = 0  # attempts before this one that used up a retry
     profile: Mapping[str, Any] | None = None  # what the status says of it
     assets: Mapping[str, Any] | None = None  # the versions that are read, the store of those that are made
+    places: Mapping[str, Any] | None = None  # the DataStores of its outputs and logs
     stage_image: str | None = None  # of a probe
     reclaims: str | None = None  # whose data it deletes: domain.reclaim.Reclaim as JSON
+    keeps: Mapping[str, Any] | None = None  # what of which runs it deletes, and when
 
     @property
     def over(self) -> bool:
@@ -80,6 +84,8 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         charged=int(annotations.get(CHARGED, "0")),
         assets=json.loads(annotations.get(ASSETS, "null")),
         profile=json.loads(annotations.get(PROFILE, "null")),
+        places=json.loads(annotations.get(PLACES, "null")),
         stage_image=annotations.get(STAGE_IMAGE),
         reclaims=annotations.get(RECLAIMS),
+        keeps=json.loads(annotations.get(KEEPS, "null")),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from millrace.domain.settings import Settings
 from millrace.reconcile.mapping import mapping
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import NOTHING, Action, Create, Delete, PatchStatus, Plan
+from millrace.reconcile.retention import Left, retain
 from millrace.reconcile.status import conditions_patch, patch
 
 SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
@@ -45,6 +46,7 @@ class DeploymentSnapshot:
     queued: tuple[Queued, ...]
     settings: Settings
     now: datetime
+    left: Left = field(default_factory=Left)
 
 
 def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
@@ -108,4 +110,4 @@ def _mapping(s: DeploymentSnapshot) -> Part:
     return mapping(s.deployment, s.function)
 
 
-PARTS = (_function, _mapping, _queue)
+PARTS = (_function, _mapping, _queue, retain)

@@ -207,11 +207,17 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         }
         status["failure"] = {key: value for key, value in status["failure"].items() if value is not None}
     if pod:
+        places: Mapping[str, Any] = (outcome.job.places if outcome.job else None) or {}
+        outputs = outputs_of(pod, assets_of(run), outcome.versions)
+        for entry in outputs:
+            if place := places.get("outputs", {}).get(entry["name"]):
+                entry["dataStore"] = place
         found = {
             "inputs": inputs_known(run, outcome.job.assets if outcome.job else None, pod),
-            "outputs": outputs_of(pod, assets_of(run), outcome.versions),
+            "outputs": outputs,
             "warnings": warnings_of(pod),
             "logs": logs_of(pod),
+            "logsStore": places.get("logs") if logs_of(pod) else None,
         }
         status |= {key: value for key, value in found.items() if value}
     event = tell(run, reason, message or f"finished after {status['duration']}", warning=not succeeded)

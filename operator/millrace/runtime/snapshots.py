@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable
 from datetime import datetime
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
@@ -29,29 +24,11 @@ from millrace.reconcile.function import FunctionSnapshot
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.reclaim import ReclaimSnapshot
 from millrace.reconcile.snapshot import RunSnapshot
+from millrace.runtime.left import left
 from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.made import made_run
-from millrace.runtime.store import Key, Object, Store, controller_uid
-
-Found = TypeVar("Found", DataAsset, DataStore)
-
-
-def _newest_pod(store: Store, job_uid: str) -> PodFacts | None:
-    pods = [read_pod(pod) for pod in store.owned(job_uid, "Pod")]
-    return max(pods, key=lambda pod: (pod.created, pod.name), default=None)
-
-
-def _valid(model: type[Found], objects: Iterable[Object]) -> list[Found]:
-    """Those that fit the schema; one that was stored before it was narrowed only stops who names it."""
-    found = []
-    for obj in objects:
-        with contextlib.suppress(ValidationError):
-            found.append(model.model_validate(obj))
-    return found
-
-
-def _stores(store: Store, namespace: str) -> dict[str, DataStore]:
-    return {found.metadata.name: found for found in _valid(DataStore, store.within("DataStore", namespace))}
+from millrace.runtime.store import Key, Store, controller_uid
+from millrace.runtime.typed import newest_pod, stores_of, valid
 
 
 def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[PodFacts, ...]:
@@ -75,7 +52,7 @@ def run_snapshot(
     run = made.run
     group = deployment_of(found)
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
-    pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
+    pods = {job.uid: newest_pod(store, job.uid) for job in jobs}
     bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
     assets = named_assets(run)
     return RunSnapshot(
@@ -85,8 +62,8 @@ def run_snapshot(
         line=store.lines.line(group, label_value(key.name), place_of(found)) if group and made.deployment else None,
         unmade=made.obstacle,
         mapped=made.mapped,
-        stores=_stores(store, key.namespace),
-        assets=tuple(found for name in assets for found in _valid(DataAsset, store.versions(key.namespace, name))),
+        stores=stores_of(store, key.namespace),
+        assets=tuple(found for name in assets for found in valid(DataAsset, store.versions(key.namespace, name))),
         asset_objects=frozenset(found["metadata"]["name"] for found in store.within("DataAsset", key.namespace))
         if assets
         else frozenset(),
@@ -118,7 +95,9 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
 
 
-def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetime) -> DeploymentSnapshot | None:
+def deployment_snapshot(
+    store: Store, key: Key, learned: Learned, settings: Settings, now: datetime
+) -> DeploymentSnapshot | None:
     """Snapshot of a Deployment; None where it is gone."""
     found = store.get(key)
     if found is None:
@@ -144,6 +123,7 @@ def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetim
         queued=tuple(queued),
         settings=settings,
         now=now,
+        left=left(store, deployment, learned),
     )
 
 
@@ -155,13 +135,13 @@ def dataasset_snapshot(
     if found is None:
         return None
     asset = DataAsset.model_validate(found)
-    versions = tuple(_valid(DataAsset, store.versions(key.namespace, asset.asset)))
+    versions = tuple(valid(DataAsset, store.versions(key.namespace, asset.asset)))
     job = store.get(Key("Job", key.namespace, reclaim_name(key.name, asset.metadata.uid)))
     reclaim = read_job(job) if job else None
     return DataAssetSnapshot(
         asset=asset,
         assets=versions,
-        stores=_stores(store, key.namespace),
+        stores=stores_of(store, key.namespace),
         reclaim=reclaim if reclaim and reclaim.reclaims else None,
         learned=learned,
         settings=settings,
@@ -185,10 +165,10 @@ def reclaim_snapshot(store: Store, key: Key, learned: Learned, now: datetime) ->
         job=job,
         namespace=key.namespace,
         subject=subject,
-        assets=tuple(_valid(DataAsset, store.within("DataAsset", key.namespace))),
-        stores=_stores(store, key.namespace),
+        assets=tuple(valid(DataAsset, store.within("DataAsset", key.namespace))),
+        stores=stores_of(store, key.namespace),
         readers=tuple(readers),
-        pod=_newest_pod(store, job.uid),
+        pod=newest_pod(store, job.uid),
         learned=learned,
         now=now,
     )
@@ -204,5 +184,5 @@ def datastore_snapshot(
     datastore = DataStore.model_validate(found)
     jobs = tuple(read_job(job) for job in store.owned(datastore.metadata.uid, "Job"))
     current = probe_name(datastore.metadata.name, datastore.metadata.generation)
-    pods = {job.name: _newest_pod(store, job.uid) for job in jobs}
+    pods = {job.name: newest_pod(store, job.uid) for job in jobs}
     return DataStoreSnapshot(datastore, jobs, pods.get(current), learned, settings, now)

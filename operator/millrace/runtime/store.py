@@ -7,8 +7,8 @@ objects that are gone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from millrace.api.base import GROUP
 from millrace.domain.labels import COMPONENT, DEPLOYMENT, JOBRUN
@@ -16,6 +16,7 @@ from millrace.domain.names import label_value
 from millrace.runtime.lines import Group, Lines, asks, deployment_of, place_of
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 class Key(NamedTuple):
@@ -70,11 +71,16 @@ def is_terminal(run: Object) -> bool:
 
 
 def _trim_finished(run: Object) -> Object:
-    """Nothing of it is decided any more but when its Jobs go."""
+    """Nothing of it is decided any more but when its Jobs go and, where its Deployment made it, itself and what it left."""
+    status = _pick(run["status"], ("observedGeneration", "phase", "times"))
+    if controller_uid(run):
+        status |= _pick(run["status"], ("logs", "logsStore", "deleted"))
+        placed = (output for output in run["status"].get("outputs", []) if "dataStore" in output)
+        status["outputs"] = [_pick(output, ("name", "uri", "dataStore")) for output in placed]
     return {
-        "metadata": _pick(run["metadata"], METADATA),
+        "metadata": _pick(run["metadata"], (*METADATA, "ownerReferences")),
         "spec": _pick(run["spec"], ("functionRef", "deploymentRef")),
-        "status": _pick(run["status"], ("observedGeneration", "phase", "times")),
+        "status": status,
     }
 
 
@@ -155,6 +161,7 @@ class Store:
         self._spaces: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
         self._groups: defaultdict[tuple[str, ...], set[Key]] = defaultdict(set)
         self.lines = Lines()
+        self._derived: dict[str, Any] = {}  # by UID
         self._gone: dict[str, None] = {}  # UIDs of the last that were deleted, oldest first
 
     def __len__(self) -> int:
@@ -187,6 +194,14 @@ class Store:
     def unfinished_of(self, group: Group) -> Iterator[Object]:
         """The JobRuns of a Deployment that are not over."""
         return (self._objects[key] for key in self._groups.get(("JobRun", *group), ()))
+
+    def derived(self, obj: Object, make: Callable[[Object], T]) -> T:
+        """What `make`, always the same of a kind, makes of an object that is here; kept until that changes."""
+        uid = obj["metadata"]["uid"]
+        if uid not in self._derived:
+            self._derived[uid] = make(obj)
+        found: T = self._derived[uid]
+        return found
 
     def keys(self, kind: str) -> list[Key]:
         """All keys of a kind."""
@@ -238,6 +253,7 @@ class Store:
     def _drop(self, key: Key) -> None:
         found = self._objects.pop(key)
         self._uids.pop(found["metadata"]["uid"], None)
+        self._derived.pop(found["metadata"]["uid"], None)
         self._spaces[key.kind, key.namespace].discard(key)
         for group in _groups_of(key, found):
             _discard(self._groups, group, key)

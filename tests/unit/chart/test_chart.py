@@ -29,7 +29,7 @@ RULES = {
     ("millrace.dev", "deployments/status"): "patch",
     ("millrace.dev", "functions"): "get list watch",
     ("millrace.dev", "functions/status"): "patch",
-    ("millrace.dev", "jobruns"): "get list watch",
+    ("millrace.dev", "jobruns"): "delete get list watch",
     ("millrace.dev", "jobruns/status"): "patch",
 }
 

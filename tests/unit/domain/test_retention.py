@@ -62,29 +62,29 @@ def test_runs_go_by_amount_and_age_and_failed_ones_by_their_own(retention: dict[
 def test_what_is_not_ours_or_goes_on_never_goes_nor_counts(retention: dict[str, Any]) -> None:
     applied, going = run("applied", 1e9, ours=False), run("going", None)
     failed = run("failed", 1e9, failed=True, ours=False)
-    found = gone(retention, [applied, failed, going], [stored("logs", applied), stored("artifact", applied)])
+    found = gone(retention, [applied, failed, going], [stored("logs", applied), stored("artifacts", applied)])
     assert found == Gone((), (), None)
     assert names(gone({"runs": {"amount": 1}}, [run("old", 20), run("applied", 10, ours=False), going])) == set()
 
 
 def test_logs_go_with_their_run_and_artifacts_stay() -> None:
-    things = [stored(kind, each) for each in FIVE for kind in ("logs", "artifact")]
+    things = [stored(kind, each) for each in FIVE for kind in ("logs", "artifacts")]
     found = gone({"runs": {"amount": 2}}, FIVE, things)
     assert [thing.uri for thing in found.stored] == [f"s3://lake/logs/{name}" for name in "abc"]
 
 
 def test_logs_and_artifacts_with_an_age_of_their_own_go_by_it_alone() -> None:
-    things = [stored(kind, each) for each in FIVE for kind in ("logs", "artifact")]
+    things = [stored(kind, each) for each in FIVE for kind in ("logs", "artifacts")]
     found = gone({"runs": {"amount": 0}, "logs": {"age": "25s"}, "artifacts": {"age": "45s"}}, FIVE, things)
     assert {thing.uri for thing in found.stored} == {
         *(f"s3://lake/logs/{name}" for name in "abc"),
-        "s3://lake/artifact/a",
+        "s3://lake/artifacts/a",
     }
     assert found.next == NOW + timedelta(seconds=5)  # b's artifact, and d's logs
 
 
 def test_artifacts_go_also_when_their_run_has_gone_before() -> None:
-    thing = stored("artifact", run("gone", 100))
+    thing = stored("artifacts", run("gone", 100))
     assert gone({"artifacts": {"age": "60s"}}, [], [thing]).stored == (thing,)
     assert gone({"artifacts": {"age": "101s"}}, [], [thing]) == Gone((), (), NOW + timedelta(seconds=1))
 
