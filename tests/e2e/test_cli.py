@@ -249,3 +249,18 @@ def test_logs_of_a_pod_that_is_gone_say_where_they_are(millrace: Command, namesp
     wait_for("the pod's end", lambda: not namespace.pods(name))
     _, err = millrace("logs", name, code=2)
     assert f"s3://{store.name}/logs/{name}/" in err
+
+
+def test_a_run_again_has_the_same_spec_and_another_name(millrace: Command, namespace: Namespace) -> None:
+    namespace.apply(function("f", "def main(**given):\n    print(given)\n"))
+    namespace.apply(job_run("r", "f", parameters={"a": [1]}, retries=1, suspend=True, cancel=True))
+    assert namespace.finished("r")["phase"] == "Cancelled"
+    _, err = millrace("rerun", "r")
+    assert "JobRun r-r2 created" in err
+    found = namespace.run("r-r2")
+    assert found["spec"] == {"functionRef": {"name": "f"}, "parameters": {"a": [1]}, "retries": 1}
+    out, _ = millrace("rerun", "jr/r-r2", "--no-follow")
+    assert out == "r-r3\n"
+    assert namespace.finished("r-r3")["phase"] == "Succeeded"
+    _, err = millrace("rerun", "q", code=2)
+    assert "there is no JobRun q" in err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from millrace.cli.errors import FAILED, OK, Refused
 from millrace.cli.explain import explain
 from millrace.cli.names import similar
 from millrace.cli.progress import Line, files, size
+from millrace.cli.ready import until_ready
 from millrace.cli.screen import Screen
 from millrace.cli.stores import opened, read_stores
 from millrace.cli.table import table
@@ -173,26 +173,17 @@ async def create(cluster: Cluster, manifests: list[Object], namespace: str | Non
 
 async def ready(cluster: Cluster, manifest: Object) -> DataAsset:
     """The DataAsset once it is Ready. Refused (exit code 1) with its reason where it is not."""
-    meta, until = manifest["metadata"], time.monotonic() + NOBODY_SECONDS
-    while time.monotonic() < until:
-        try:
-            found = await cluster.get(DATAASSET, meta["namespace"], meta["name"])
-        except ApiError as error:
-            raise explain(error, f"read {name_of(manifest)}") from None
-        if found is None:
-            raise Refused(f"{name_of(manifest)} was deleted", code=FAILED)
-        asset = DataAsset.model_validate(found)
-        about = find_condition(asset.status.conditions, "Ready")
-        if about and about.status == "True":
-            return asset
-        if about and about.status == "False":
-            raise Refused(f"{name_of(manifest)} is made, but not ready: {about.reason}: {about.message}", code=FAILED)
-        await asyncio.sleep(POLL_SECONDS)
-    raise Refused(
-        f"{name_of(manifest)} is made, but nobody has looked at it for {NOBODY_SECONDS:g} s",
-        "is millrace's operator running? kubectl get pods -A -l app.kubernetes.io/component=operator",
-        code=FAILED,
-    )
+    meta, what = manifest["metadata"], name_of(manifest)
+    found, about = await until_ready(cluster, DATAASSET, meta["namespace"], meta["name"], seconds=NOBODY_SECONDS)
+    if about is None:
+        raise Refused(
+            f"{what} is made, but nobody has looked at it for {NOBODY_SECONDS:g} s",
+            "is millrace's operator running? kubectl get pods -A -l app.kubernetes.io/component=operator",
+            code=FAILED,
+        )
+    if about.status != "True":
+        raise Refused(f"{what} is made, but not ready: {about.reason}: {about.message}", code=FAILED)
+    return DataAsset.model_validate(found)
 
 
 async def download(cluster: Cluster, screen: Screen, text: str, to: Path | None) -> int:

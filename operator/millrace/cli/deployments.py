@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from millrace.cli.screen import Screen
     from millrace.cli.sources import ScriptOptions
 
-POLL_SECONDS = 0.5
-
 
 def deploy(
     file: options.Manifests,
@@ -45,36 +43,24 @@ def deploy(
         await apply(cluster, screen, Submitted(manifests, source, namespace, force))
         ours = [m for m in manifests if m["kind"] == "Deployment" and m["apiVersion"].startswith("millrace.dev/")]
         placed = [in_namespace(manifest, cluster.namespace, namespace)["metadata"] for manifest in ours]
-        ready = [await _until_ready(cluster, screen, meta["namespace"], meta["name"], limit) for meta in placed]
+        ready = [await _ready(cluster, screen, meta["namespace"], meta["name"], limit) for meta in placed]
         return OK if all(ready) else FAILED
 
     perform(work, namespace=namespace, context=context)
 
 
-async def _until_ready(cluster: Cluster, screen: Screen, namespace: str, name: str, limit: float) -> bool:
-    import asyncio
-    import time
-
-    from millrace.api.deployment import Deployment
+async def _ready(cluster: Cluster, screen: Screen, namespace: str, name: str, limit: float) -> bool:
     from millrace.cli.progress import Line
-    from millrace.domain.conditions import find
+    from millrace.cli.ready import until_ready
     from millrace.kube.resources import DEPLOYMENT
 
-    end = time.monotonic() + limit
-    while True:
-        found = await cluster.get(DEPLOYMENT, namespace, name)
-        if found is None:
-            raise Refused(f"Deployment {name} was deleted")
-        meta, status = found["metadata"], Deployment.model_validate(found).status
-        ready = find(status.conditions, "Ready") if status.observed_generation == meta["generation"] else None
-        if ready and ready.status == "True":
-            screen.say(Line(f"Deployment {name} is ready; run it: millrace run --deployment {name} -n {namespace}", "good"))
-            return True
-        if time.monotonic() >= end:
-            why = f"{ready.reason}: {ready.message}" if ready else "the operator has not looked at it"
-            screen.say(Line(f"Deployment {name} is not ready after {limit:.0f} seconds: {why}", "bad"))
-            return False
-        await asyncio.sleep(POLL_SECONDS)
+    _, ready = await until_ready(cluster, DEPLOYMENT, namespace, name, seconds=limit, patient=True)
+    if ready and ready.status == "True":
+        screen.say(Line(f"Deployment {name} is ready; run it: millrace run --deployment {name} -n {namespace}", "good"))
+        return True
+    why = f"{ready.reason}: {ready.message}" if ready else "the operator has not looked at it"
+    screen.say(Line(f"Deployment {name} is not ready after {limit:.0f} seconds: {why}", "bad"))
+    return False
 
 
 def runs(
@@ -156,10 +142,7 @@ def manifests(name: str, given: ScriptOptions, *, local: bool) -> tuple[list[dic
 
 async def must_be_there(cluster: Cluster, name: str) -> None:
     """Refused where there is no such Deployment: the run would wait for it."""
-    from millrace.cli.names import similar
+    from millrace.cli.lookup import existing
     from millrace.kube.resources import DEPLOYMENT
 
-    if await cluster.get(DEPLOYMENT, cluster.namespace, name) is None:
-        meant = similar(name, await cluster.names(DEPLOYMENT, cluster.namespace))
-        hints = [f"did you mean {meant}?"] if meant else [f"kubectl get mdep -n {cluster.namespace}"]
-        raise Refused(f"there is no Deployment {name} in namespace {cluster.namespace}", *hints)
+    await existing(cluster, DEPLOYMENT, name)

@@ -12,7 +12,7 @@ from millrace.api.jobrun import JobRun, Phase
 from millrace.cli.cluster import Cluster
 from millrace.cli.errors import TIMEOUT, Refused
 from millrace.cli.explain import explain
-from millrace.cli.names import similar
+from millrace.cli.lookup import existing
 from millrace.cli.progress import Line, Narrator, finished, headline, summary
 from millrace.cli.screen import Screen
 from millrace.cli.tail import Tail
@@ -28,17 +28,7 @@ MAIN_OVER = {Phase.UPLOADING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED}
 
 async def read_run(cluster: Cluster, name: str) -> JobRun:
     """The run. Refused where there is none, with the name that was probably meant."""
-    what = f"read JobRun {name}"
-    try:
-        found = await cluster.get(JOBRUN, cluster.namespace, name)
-        if found is not None:
-            return JobRun.model_validate(found)
-        names = await cluster.names(JOBRUN, cluster.namespace)  # tells a cluster without our kinds from a missing run
-    except ApiError as error:
-        raise explain(error, what) from None
-    meant = similar(name, names)
-    hints = [f"did you mean {meant}?"] if meant else [f"kubectl get jobruns -n {cluster.namespace}"]
-    raise Refused(f"there is no JobRun {name} in namespace {cluster.namespace}", *hints)
+    return JobRun.model_validate(await existing(cluster, JOBRUN, name))
 
 
 class Follower:

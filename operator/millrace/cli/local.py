@@ -47,6 +47,28 @@ def run_here(wanted: Wanted) -> int:
     return asyncio.run(_run_all(catalog, screen, wanted.limit))
 
 
+async def run_quietly(manifests: list[Object], folders: dict[str, Path]) -> JobRun:
+    """Runs the JobRun that is among the manifests; nobody is told how it goes."""
+    catalog = _catalog(Wanted(manifests, "local_execution", [], folders, None, None))
+    return await LocalRun(catalog.runs[0], catalog, Unheard()).execute()
+
+
+class Unheard:
+    """A listener that listens to nothing."""
+
+    def log(self, line: bytes) -> None:
+        """See Listener."""
+
+    def changed(self, run: JobRun) -> None:
+        """See Listener."""
+
+    def detail(self, text: str) -> None:
+        """See Listener."""
+
+    def warn(self, text: str) -> None:
+        """See Listener."""
+
+
 def _catalog(wanted: Wanted) -> Catalog:
     if not any(map(is_run, wanted.manifests)):
         raise Refused(f"{wanted.source}: no JobRun in it, so nothing would run")

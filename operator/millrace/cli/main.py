@@ -130,6 +130,38 @@ def run(
 
 
 @app.command()
+def rerun(
+    run: options.Run,
+    *,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    follow: options.Follow = True,
+    timeout: options.Timeout = None,
+) -> None:
+    """Run it again: a new JobRun with the same spec, by its Function and Deployment as they are now.
+
+    Exit code: as that of run.
+    """
+    from millrace.cli.names import run_name
+
+    try:
+        limit = limit_of("--timeout", timeout)
+    except Refused as error:
+        refuse(error)
+
+    async def work(cluster: Cluster, screen: Screen) -> int:
+        from millrace.cli.runs import again, follow_all
+
+        created = await again(cluster, screen, run_name(run))
+        if follow:
+            return await follow_all(cluster, screen, [created], limit)
+        typer.echo(created.metadata.name)
+        return OK
+
+    perform(work, namespace=namespace, context=context)
+
+
+@app.command()
 def convert(
     kind: options.Foreign,
     file: options.ForeignFile,

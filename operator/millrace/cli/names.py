@@ -23,6 +23,11 @@ def fresh(name: str, taken: Iterable[str]) -> str:
     return f"{name[: LIMIT - len(str(number)) - 2].rstrip('-.')}-r{number}"
 
 
+def first_name(name: str) -> str:
+    """The NAME of NAME-r2."""
+    return re.sub(r"-r[0-9]{1,9}$", "", name)
+
+
 def run_name(text: str) -> str:
     """The name in NAME, jr/NAME, jobrun/NAME or jobrun.millrace.dev/NAME."""
     return re.sub(r"^(jr|jobruns?|jobruns?\.millrace\.dev)/", "", text.strip())

@@ -11,7 +11,8 @@ from millrace.cli.documents import Object, in_namespace, name_of, split
 from millrace.cli.errors import OK, Refused
 from millrace.cli.explain import explain
 from millrace.cli.follow import Follower
-from millrace.cli.names import fresh
+from millrace.cli.lookup import existing
+from millrace.cli.names import first_name, fresh
 from millrace.cli.progress import Line, exit_code
 from millrace.cli.screen import Screen
 from millrace.kube.api import ApiError
@@ -53,7 +54,7 @@ async def submit(cluster: Cluster, screen: Screen, submitted: Submitted) -> list
         await _rehearse(cluster, manifest)
     for manifest in others:
         await _apply(cluster, screen, manifest, submitted)
-    return [await _create(cluster, screen, manifest) for manifest in runs]
+    return [await create(cluster, screen, manifest) for manifest in runs]
 
 
 async def _known_kinds(cluster: Cluster, manifests: list[Object]) -> None:
@@ -87,7 +88,8 @@ async def _rehearse(cluster: Cluster, manifest: Object) -> None:
             raise explain(error, f"create {name_of(manifest)}") from None
 
 
-async def _create(cluster: Cluster, screen: Screen, manifest: Object) -> JobRun:
+async def create(cluster: Cluster, screen: Screen, manifest: Object) -> JobRun:
+    """Makes the JobRun, under a fresh name where its own is taken."""
     meta = manifest["metadata"]
     wanted = meta.get("name")
     for _ in range(TRIES):
@@ -105,6 +107,14 @@ async def _create(cluster: Cluster, screen: Screen, manifest: Object) -> JobRun:
     why = f" ({wanted} exists)" if wanted and name != wanted else ""
     screen.say(Line(f"JobRun {name} created in namespace {run.metadata.namespace}{why}"))
     return run
+
+
+async def again(cluster: Cluster, screen: Screen, name: str) -> JobRun:
+    """A new JobRun with the spec of that one; its Function and Deployment are taken as they are now."""
+    found = await existing(cluster, JOBRUN, name)
+    meta = {"name": first_name(name), "namespace": cluster.namespace}
+    spec = {field: value for field, value in found["spec"].items() if field not in {"cancel", "suspend"}}
+    return await create(cluster, screen, {**found, "metadata": meta, "spec": spec, "status": {}})
 
 
 async def follow_all(cluster: Cluster, screen: Screen, runs: Sequence[JobRun], limit: float | None) -> int:

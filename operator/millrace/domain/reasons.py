@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     QUEUED = "Queued"
     DATA_DELETED = "DataDeleted"
+    DATA_IN_USE = "DataInUse"
     DATA_KEPT = "DataKept"
     DATA_NOT_DELETED = "DataNotDeleted"
     # What a run names is not there, or not ready: it waits.

@@ -16,6 +16,7 @@ from millrace.observe.pod import PodFacts
 from millrace.reconcile.plan import NOTHING, Delete, Emit, Learned, LookForAssets, Plan, StartJob
 
 FRESH_SECONDS = 10  # for so long what was read of the DataAssets counts
+LISTED = 5  # runs in a message
 READ_SECONDS = 10  # between two looks at the runs that still read the version
 
 
@@ -51,7 +52,8 @@ def reconcile_reclaim(s: ReclaimSnapshot) -> Plan:
         kept = f"{_data(s)} is kept: DataAsset {other.metadata.name} names it too"
         return Plan((_tell(s, Reason.DATA_KEPT, kept, warning=False), done))
     if s.readers:
-        return Plan(again=READ_SECONDS)
+        waits = f"{_data(s)} is not deleted yet: {_listed(s.readers)} still read it"
+        return Plan((_tell(s, Reason.DATA_IN_USE, waits, warning=False),), again=READ_SECONDS)
     return Plan((StartJob(s.namespace, s.job.name, s.job.uid),))
 
 
@@ -66,6 +68,12 @@ def _underway(s: ReclaimSnapshot) -> Plan:
     if not message:
         return NOTHING
     return Plan((_tell(s, Reason.DATA_NOT_DELETED, f"{_data(s)} is not deleted yet: {message}", warning=True),))
+
+
+def _listed(runs: tuple[str, ...]) -> str:
+    """Names of runs; of many the first ones."""
+    more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
+    return ", ".join(sorted(runs)[:LISTED]) + more
 
 
 def _data(s: ReclaimSnapshot) -> str:

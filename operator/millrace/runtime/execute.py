@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,7 @@ from millrace.runtime.store import Key, Store, controller_uid
 log = structlog.get_logger()
 
 REFUSED = {400, 403, 422}
+TOLD = 1000  # Events that are not written again; an older one is, and the API server knows its name
 # Events that tell what is wrong where no status does, and what they are to the user.
 EVENTS = {
     "FailedCreate": Reason.POD_NOT_CREATED,
@@ -64,6 +66,7 @@ class Executor:
     def __init__(self, api: Api, store: Store, started: Callable[[Key], None] = lambda _: None) -> None:
         self._api, self._store, self._started = api, store, started
         self.learned: dict[str, Learned] = {}
+        self._told: deque[str] = deque(maxlen=TOLD)
 
     async def execute(self, plan: Plan) -> bool:
         """Does the actions in their order; returns whether something was learned that asks for another decision.
@@ -197,6 +200,8 @@ class Executor:
     async def _emit(self, action: Emit) -> bool:
         involved = {"kind": action.kind, "namespace": action.namespace, "name": action.name, "uid": action.uid}
         digest = hashlib.sha256(f"{action.uid}{action.reason}{action.message}".encode()).hexdigest()[:16]
+        if digest in self._told:
+            return False
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         event = {
             "apiVersion": "v1",
@@ -217,6 +222,7 @@ class Executor:
         except ApiError as error:
             # An Event is for people; the status says the same, so nothing waits for it.
             log.info("event not written", reason=action.reason, object=action.name, error=str(error))
+        self._told.append(digest)
         return False
 
     async def _look_for_job(self, action: LookForJob) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.cli.names import fresh, run_name, similar
+from millrace.cli.names import first_name, fresh, run_name, similar
 from millrace.domain.names import dns_name
 
 
@@ -42,3 +42,10 @@ def test_a_file_gives_a_name(text: str, expected: str) -> None:
 def test_the_name_that_was_meant() -> None:
     assert similar("scor-1", ["heart-1", "score-1"]) == "score-1"
     assert similar("zzz", ["heart-1"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("a", "a"), ("a-r2", "a"), ("a-r12", "a"), ("a-r2-r3", "a-r2"), ("a-r", "a-r"), ("car2", "car2")]
+)
+def test_the_name_that_a_run_again_had_first(name: str, first: str) -> None:
+    assert first_name(name) == first

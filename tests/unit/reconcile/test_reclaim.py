@@ -78,8 +78,11 @@ def test_data_that_another_one_names_stays(path: str, spec: dict[str, Any], kept
 
 
 def test_it_waits_for_the_runs_that_read_it() -> None:
-    plan = reconcile_reclaim(snapshot(readers=("score-1",)))
-    assert (plan.actions, plan.again) == ((), 10)
+    plan = reconcile_reclaim(snapshot(readers=("score-1", "score-0")))
+    assert (kinds(plan), plan.again) == (["Emit DataInUse"], 10)
+    assert str(plan.actions[0].message).endswith("is not deleted yet: score-0, score-1 still read it")
+    [many] = reconcile_reclaim(snapshot(readers=tuple(f"r{number}" for number in range(7)))).actions
+    assert many.message.endswith(": r0, r1, r2, r3, r4 and 2 more still read it")
 
 
 def test_what_is_in_its_way_is_told_and_its_end_too() -> None:
