@@ -78,5 +78,5 @@ class EffectiveOutput(OutputMapping):
 class EffectiveMapping(Model):
     """What holds for the runs: the mappings of the spec, and those that follow from the rule."""
 
-    inputs: list[EffectiveInput] = []
-    outputs: list[EffectiveOutput] = []
+    inputs: Annotated[list[EffectiveInput], Field(max_length=64)] = []
+    outputs: Annotated[list[EffectiveOutput], Field(max_length=16)] = []
