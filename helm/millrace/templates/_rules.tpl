@@ -16,10 +16,18 @@
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create, delete, get, list, patch, watch]
+# The clock of a Deployment with a schedule.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [create, delete, get, list, patch, watch]
 # What users apply is read, never written.
 - apiGroups: [millrace.dev]
-  resources: [datastores, deployments, functions, jobruns]
+  resources: [datastores, deployments, functions]
   verbs: [get, list, watch]
+# A schedule makes runs.
+- apiGroups: [millrace.dev]
+  resources: [jobruns]
+  verbs: [create, get, list, watch]
 # A run's output with `asset` is a new version of it.
 - apiGroups: [millrace.dev]
   resources: [dataassets]

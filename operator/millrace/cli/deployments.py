@@ -68,7 +68,10 @@ async def _until_ready(cluster: Cluster, screen: Screen, namespace: str, name: s
         meta, status = found["metadata"], Deployment.model_validate(found).status
         ready = find(status.conditions, "Ready") if status.observed_generation == meta["generation"] else None
         if ready and ready.status == "True":
-            screen.say(Line(f"Deployment {name} is ready; run it: millrace run --deployment {name} -n {namespace}", "good"))
+            due = f": {schedule.human_readable} ({schedule.time_zone})" if (schedule := status.schedule) else ""
+            due += f", next at {schedule.next[0]}" if schedule and schedule.next else ""
+            run_it = f"run it: millrace run --deployment {name} -n {namespace}"
+            screen.say(Line(f"Deployment {name} is ready{due}; {run_it}", "good"))
             return True
         if time.monotonic() >= end:
             why = f"{ready.reason}: {ready.message}" if ready else "the operator has not looked at it"

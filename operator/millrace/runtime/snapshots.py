@@ -168,7 +168,9 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
 
 
-def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetime) -> DeploymentSnapshot | None:
+def deployment_snapshot(
+    store: Store, key: Key, learned: Learned, settings: Settings, now: datetime
+) -> DeploymentSnapshot | None:
     """Snapshot of a Deployment; None where it is gone."""
     found = store.get(key)
     if found is None:
@@ -182,6 +184,8 @@ def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetim
         if run and run["status"].get("phase") == "Queued":
             told = run["status"].get("queuePosition")
             queued.append(Queued(name, run["metadata"]["resourceVersion"], told or 0))
+    clock = next(store.owned(deployment.metadata.uid, "CronJob"), None)
+    tokens = store.owned(clock["metadata"]["uid"], "Job") if clock else ()
     return DeploymentSnapshot(
         deployment=deployment,
         function=Function.model_validate(function) if function else None,
@@ -192,6 +196,9 @@ def deployment_snapshot(store: Store, key: Key, settings: Settings, now: datetim
         in_use=frozenset(run["status"].get("deploymentRevision", "") for run in store.unfinished_of(group)),
         running=len(store.lines.busy(group)),
         queued=tuple(queued),
+        cron_job=clock,
+        tokens=tuple(job for job in map(read_job, tokens) if not job.deleted),
+        learned=learned,
         settings=settings,
         now=now,
     )
