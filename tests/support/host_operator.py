@@ -60,9 +60,8 @@ CONFIG = r"jsonpath={.items[0].data.config\.yaml}"
 
 
 @contextmanager
-def host_operator(folder: Path, **changes: object) -> Iterator[HostOperator]:
-    """Takes over from the installed operator, and gives back to it; `changes` to the installation's settings."""
-    operator = HostOperator(folder, **changes)
+def installed_operator_away() -> Iterator[None]:
+    """Scales the installed operator to zero, and back."""
     kubectl("scale", *DEPLOYMENT, "--replicas=0")
     wait_for(
         "the installed operator is gone",
@@ -73,9 +72,19 @@ def host_operator(folder: Path, **changes: object) -> Iterator[HostOperator]:
         ),
     )
     try:
-        operator.start()
-        yield operator
+        yield
     finally:
-        operator.terminate()
         kubectl("scale", *DEPLOYMENT, "--replicas=1")
         kubectl("rollout", "status", *DEPLOYMENT, "--timeout=60s")
+
+
+@contextmanager
+def host_operator(folder: Path, **changes: object) -> Iterator[HostOperator]:
+    """Takes over from the installed operator, and gives back to it; `changes` to the installation's settings."""
+    operator = HostOperator(folder, **changes)
+    with installed_operator_away():
+        try:
+            operator.start()
+            yield operator
+        finally:
+            operator.terminate()

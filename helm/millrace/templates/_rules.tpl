@@ -16,14 +16,18 @@
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create, delete, get, list, patch, watch]
+# The clock of a Deployment with a schedule.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [create, delete, get, list, patch, watch]
 # What users apply is read, never written.
 - apiGroups: [millrace.dev]
   resources: [datastores, deployments, functions]
   verbs: [get, list, watch]
-# A Deployment's retention deletes runs that the operator made.
+# A schedule makes runs, retention deletes those that the operator made.
 - apiGroups: [millrace.dev]
   resources: [jobruns]
-  verbs: [delete, get, list, watch]
+  verbs: [create, delete, get, list, watch]
 # A run's output with `asset` is a new version of it.
 - apiGroups: [millrace.dev]
   resources: [dataassets]

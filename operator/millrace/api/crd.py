@@ -84,6 +84,7 @@ KINDS = (
         (
             ("Function", "string", ".spec.functionRef.name"),
             ("Rule", "string", ".spec.executionRule"),
+            ("Schedule", "string", ".spec.schedule.cron"),
             ("Ready", "string", _ready("status")),
             ("Reason", "string", _ready("reason")),
             ("Running", "integer", ".status.running"),
@@ -91,6 +92,7 @@ KINDS = (
             AGE,
         ),
         (
+            ("Next", "string", ".status.schedule.next[0]"),
             ("Concurrency", "integer", ".spec.concurrency"),
             ("Revision", "string", ".status.revision"),
             ("Description", "string", ".spec.description"),

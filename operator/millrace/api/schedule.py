@@ -102,11 +102,13 @@ class Schedule(Model):
         | None
     ) = None
     start_time: (
-        Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="No run is due before.")] | None
+        Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"}, description="No run is due before.")]
+        | None
     ) = None
-    end_time: Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="No run is due after.")] | None = (
-        None
-    )
+    end_time: (
+        Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"}, description="No run is due after.")]
+        | None
+    ) = None
     exclude_weekdays: Annotated[
         list[Weekday],
         Field(

@@ -50,13 +50,18 @@ def deploy(
 
 
 async def _ready(cluster: Cluster, screen: Screen, namespace: str, name: str, limit: float) -> bool:
+    from millrace.api.deployment import Deployment
     from millrace.cli.progress import Line
     from millrace.cli.ready import until_ready
     from millrace.kube.resources import DEPLOYMENT
 
-    _, ready = await until_ready(cluster, DEPLOYMENT, namespace, name, seconds=limit, patient=True)
+    found, ready = await until_ready(cluster, DEPLOYMENT, namespace, name, seconds=limit, patient=True)
     if ready and ready.status == "True":
-        screen.say(Line(f"Deployment {name} is ready; run it: millrace run --deployment {name} -n {namespace}", "good"))
+        schedule = Deployment.model_validate(found).status.schedule
+        due = f": {schedule.human_readable} ({schedule.time_zone})" if schedule else ""
+        due += f", next at {schedule.next[0]}" if schedule and schedule.next else ""
+        run_it = f"run it: millrace run --deployment {name} -n {namespace}"
+        screen.say(Line(f"Deployment {name} is ready{due}; {run_it}", "good"))
         return True
     why = f"{ready.reason}: {ready.message}" if ready else "the operator has not looked at it"
     screen.say(Line(f"Deployment {name} is not ready after {limit:.0f} seconds: {why}", "bad"))

@@ -16,6 +16,7 @@ SCHEDULE = f"{GROUP}/schedule"  # of a tick: its Deployment. Not that one's labe
 DATASTORE = f"{GROUP}/datastore"
 ASSET = f"{GROUP}/asset"  # of the DataAssets that runs make
 
+SCHEDULED_AT = f"{GROUP}/scheduled-at"  # annotation of a schedule's JobRun: when it was due, RFC 3339 in UTC
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
 ASSETS = f"{GROUP}/assets"  # annotation of a run's Job: versions that it reads and the store of those that it makes, JSON

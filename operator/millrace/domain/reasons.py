@@ -34,6 +34,7 @@ class Reason(StrEnum):
     SOURCE_TOO_LARGE = "SourceTooLarge"
     DECLARATION_REJECTED = "DeclarationRejected"
     SCHEDULE_INVALID = "ScheduleInvalid"
+    RUNS_MISSED = "RunsMissed"
     INPUTS_NOT_MAPPED = "InputsNotMapped"
     OUTPUTS_NOT_MAPPED = "OutputsNotMapped"
     MAPPING_REJECTED = "MappingRejected"

@@ -57,6 +57,11 @@ class Due(NamedTuple):
     run: tuple[datetime, ...]
     missed: tuple[datetime, datetime] | None = None
 
+    @property
+    def newest(self) -> datetime | None:
+        """The last tick of all."""
+        return max((*self.run, *(self.missed or ())), default=None)
+
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -15,10 +15,12 @@ from millrace.domain.queue import is_stale
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
+from millrace.observe.job import JobFacts
 from millrace.reconcile.mapping import mapping
 from millrace.reconcile.part import Part
-from millrace.reconcile.plan import NOTHING, Action, Create, Delete, PatchStatus, Plan
+from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Learned, Manifest, PatchStatus, Plan
 from millrace.reconcile.retention import Left, retain
+from millrace.reconcile.schedule import run_by_schedule
 from millrace.reconcile.status import conditions_patch, patch
 
 SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
@@ -44,6 +46,9 @@ class DeploymentSnapshot:
     in_use: frozenset[str]
     running: int
     queued: tuple[Queued, ...]
+    cron_job: Manifest | None  # its own
+    tokens: tuple[JobFacts, ...]  # of that CronJob
+    learned: Learned
     settings: Settings
     now: datetime
     left: Left = field(default_factory=Left)
@@ -55,11 +60,12 @@ def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
     if meta.deletion_timestamp:
         return NOTHING
     parts = [part(s) for part in PARTS]
+    parts.append(run_by_schedule(s, held=any(part.obstacle for part in parts)))
     obstacle = next((part.obstacle for part in parts if part.obstacle), None)
     reason, message = (obstacle.reason, obstacle.message) if obstacle else (Reason.VALID, "")
     wanted = revision_of_deployment(deployment)
     current = wanted["metadata"]["name"]
-    made: tuple[Action, ...] = () if current in s.revisions else (Create(wanted),)
+    made = () if current in s.revisions else (Create(wanted),)
     # It heals by itself when the Function does, so it is never Stalled.
     marks = [Mark("Ready", status=obstacle is None, reason=reason, message=message)]
     if obstacle or find(deployment.status.conditions, "Reconciling"):
@@ -78,12 +84,15 @@ def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
         if name != current and name not in s.in_use
     )
     waits = [part.again for part in parts if part.again is not None]
+    written: tuple[Action, ...] = ()
     if write:
-        made += (write,)
+        written = (write,)
         # A run may be about to be queued with what was current a moment ago.
         waits += [SUPERSEDED_SECONDS] if superseded else []
         superseded = ()
-    return Plan((*made, *superseded, *(action for part in parts for action in part.actions)), again=min(waits, default=None))
+    before = (action for part in parts for action in part.before)
+    after = (action for part in parts for action in part.actions)
+    return Plan((*made, *before, *written, *superseded, *after), again=min(waits, default=None))
 
 
 def _function(s: DeploymentSnapshot) -> Part:

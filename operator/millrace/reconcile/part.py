@@ -10,9 +10,13 @@ from millrace.reconcile.plan import Action
 
 
 class Part(NamedTuple):
-    """Actions, fields of the status, when to look again (seconds), and why the object is not Ready."""
+    """Actions, fields of the status, when to look again (seconds), and why the object is not Ready.
+
+    What is done `before` the status is written has been done when the status says so; the other actions follow it.
+    """
 
     actions: tuple[Action, ...] = ()
     status: Mapping[str, Any] = {}
     again: float | None = None
     obstacle: Obstacle | None = None
+    before: tuple[Action, ...] = ()

@@ -13,10 +13,12 @@ class Create:
     """POST under a fixed name. Where it exists it counts as made only if its controller's UID is ours.
 
     A refusal is learned about the owner or, where that is another object's affair too, about the one with the UID `tell`.
+    Where somebody else's object has the name, `taken` is said, and the plan goes on without.
     """
 
     manifest: Manifest
     tell: str | None = None
+    taken: Emit | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ class CreateNextAttempt:
 
 @dataclass(frozen=True)
 class Apply:
-    """Server-side apply."""
+    """Server-side apply. A refusal is learned about the object with the UID `tell`."""
 
     manifest: Manifest
+    tell: str | None = None
 
 
 @dataclass(frozen=True)

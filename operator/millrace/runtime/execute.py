@@ -83,9 +83,9 @@ class Executor:
         return False
 
     async def _create(self, action: Create) -> bool:
-        return await self._post(action.manifest, action.tell)
+        return await self._post(action.manifest, action.tell, action.taken)
 
-    async def _post(self, manifest: dict[str, Any], tell: str | None = None) -> bool:
+    async def _post(self, manifest: dict[str, Any], tell: str | None = None, taken: Emit | None = None) -> bool:
         kind, meta = manifest["kind"], manifest["metadata"]
         owner = meta["ownerReferences"][0]
         try:
@@ -93,24 +93,37 @@ class Executor:
             API_WRITES.labels("create", kind).inc()
         except ApiError as error:
             if error.status == 409:
-                return await self._adopt(kind, meta, owner, tell or owner["uid"])
-            if (kind == "Job" or tell) and error.status in REFUSED and not error.namespace_goes:
-                self._learn(tell or owner["uid"], refusal=(error.status, error.message[:512], time.time()))
+                return await self._adopt(kind, meta, owner, tell or owner["uid"], taken)
+            if self._is_refused(error, tell or (owner["uid"] if kind == "Job" else None)):
                 return True
             raise
-        self._store.put(kind, made)
+        self._keep(kind, made)
         if kind == "Job":
             self._started(Key(owner["kind"], meta["namespace"], owner["name"]))
         return False
 
-    async def _adopt(self, kind: str, meta: dict[str, Any], owner: dict[str, Any], tell: str) -> bool:
+    def _keep(self, kind: str, made: dict[str, Any]) -> None:
+        """Takes a child into the store. But a run needs a pass of its own, so it stays news for the watch."""
+        if kind != "JobRun":
+            self._store.put(kind, made)
+
+    def _is_refused(self, error: ApiError, tell: str | None) -> bool:
+        """Whether the API server takes it as little the next time, which is learned about the object with the UID `tell`."""
+        if tell is None or error.status not in REFUSED or error.namespace_goes:
+            return False
+        self._learn(tell, refusal=(error.status, error.message[:512], time.time()))
+        return True
+
+    async def _adopt(self, kind: str, meta: dict[str, Any], owner: dict[str, Any], tell: str, taken: Emit | None) -> bool:
         """The name exists: it is ours only if its controller is (CVE-2023-37264: a child was trusted by its name)."""
         found = await self._api.get(BY_KIND[kind], meta["namespace"], meta["name"])
         if found is None:
             raise Stale(f"{kind} {meta['name']} is gone again")
         if controller_uid(found) == owner["uid"]:
-            self._store.put(kind, found)
+            self._keep(kind, found)
             return False
+        if taken:
+            return await self._emit(taken)
         owners = found["metadata"].get("ownerReferences") or []
         namesake = any(o["kind"] == owner["kind"] and o["name"] == owner["name"] for o in owners)
         if namesake or "deletionTimestamp" in found["metadata"]:
@@ -140,8 +153,7 @@ class Executor:
             found: dict[str, Any] | None = await self._api.create(BY_KIND[kind], action.manifest)
             API_WRITES.labels("create", kind).inc()
         except ApiError as error:
-            if error.status in REFUSED and not error.namespace_goes:
-                self._learn(action.tell, refusal=(error.status, error.message[:512], time.time()))
+            if self._is_refused(error, action.tell):
                 return True
             if error.status != 409:
                 raise
@@ -152,7 +164,12 @@ class Executor:
 
     async def _apply(self, action: Apply) -> bool:
         kind = action.manifest["kind"]
-        self._store.put(kind, await self._api.apply(BY_KIND[kind], action.manifest))
+        try:
+            self._store.put(kind, await self._api.apply(BY_KIND[kind], action.manifest))
+        except ApiError as error:
+            if self._is_refused(error, action.tell):
+                return True
+            raise
         API_WRITES.labels("apply", kind).inc()
         return False
 

@@ -111,6 +111,8 @@ def deployment_snapshot(
         if run and run["status"].get("phase") == "Queued":
             told = run["status"].get("queuePosition")
             queued.append(Queued(name, run["metadata"]["resourceVersion"], told or 0))
+    clock = next(store.owned(deployment.metadata.uid, "CronJob"), None)
+    tokens = store.owned(clock["metadata"]["uid"], "Job") if clock else ()
     return DeploymentSnapshot(
         deployment=deployment,
         function=Function.model_validate(function) if function else None,
@@ -121,6 +123,9 @@ def deployment_snapshot(
         in_use=frozenset(run["status"].get("deploymentRevision", "") for run in store.unfinished_of(group)),
         running=len(store.lines.busy(group)),
         queued=tuple(queued),
+        cron_job=clock,
+        tokens=tuple(job for job in map(read_job, tokens) if not job.deleted),
+        learned=learned,
         settings=settings,
         now=now,
         left=left(store, deployment, learned),

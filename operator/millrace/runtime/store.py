@@ -91,6 +91,9 @@ def trim(kind: str, obj: Object) -> Object:
             return _trim_pod(obj)
         case "Job":
             return _trim_job(obj)
+        case "CronJob":
+            meta = _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))
+            return {"metadata": meta, "spec": obj["spec"], "status": {}}
         case "ConfigMap":
             meta = _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))
             meta["annotations"] = _our_annotations(obj["metadata"])

@@ -41,7 +41,7 @@ class Waker:
             self.waiting_for(kind, obj)
         if slot := slot_of(kind, obj):
             self.move_up(slot[0])
-        if owner := controller_uid(obj):
+        if kind != "JobRun" and (owner := controller_uid(obj)):  # a run's Deployment has been told by its queue
             self._owner(owner)
 
     def _reclaimed(self, namespace: str, about: str) -> None:

@@ -122,12 +122,12 @@ def test_columns_of_a_run_that_is_queued(api: ApiServer) -> None:
 
 
 def test_columns_of_a_deployment(api: ApiServer) -> None:
-    api.admin.create("deployments", deployment("columns", executionRule="manual"))
+    api.admin.create("deployments", deployment("columns", executionRule="periodic", schedule={"cron": "@daily"}))
     status = {"conditions": [ready("True", "Valid")], "running": 2, "queued": 0}
     api.admin.merge("deployments/status", "api", "columns", {"status": status})
     row = table(api, "mdep", "columns")
-    assert list(row) == ["NAME", "FUNCTION", "RULE", "READY", "REASON", "RUNNING", "QUEUED", "AGE"]
-    assert list(row.values())[:7] == ["columns", "f", "manual", "True", "Valid", "2", "0"]
+    assert list(row) == ["NAME", "FUNCTION", "RULE", "SCHEDULE", "READY", "REASON", "RUNNING", "QUEUED", "AGE"]
+    assert list(row.values())[:8] == ["columns", "f", "periodic", "@daily", "True", "Valid", "2", "0"]
 
 
 def test_columns_of_a_function(api: ApiServer) -> None:

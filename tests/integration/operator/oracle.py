@@ -17,14 +17,18 @@ OVER = {"Succeeded": "Complete", "Failed": "Failed", "Cancelled": "Failed"}  # p
 # All that the operator may write. There is no rule for Secrets, and none for a spec.
 WRITES = {
     ("create", "configmaps"),
+    ("create", "cronjobs"),
     ("create", "dataassets"),
     ("create", "events"),
+    ("create", "jobruns"),
     ("create", "jobs"),
     ("create", "leases"),
     ("create", "selfsubjectaccessreviews"),
     ("delete", "configmaps"),
+    ("delete", "cronjobs"),
     ("delete", "jobs"),
     ("patch", "configmaps"),
+    ("patch", "cronjobs"),
     ("patch", "dataassets/status"),
     ("patch", "datastores/status"),
     ("patch", "deployments/status"),

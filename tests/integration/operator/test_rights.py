@@ -25,14 +25,14 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         rig.start()
         # Children whose watches tell of nothing: an answer that is lost is read again, and so is what a sweep finds.
         gate = threading.Event()
-        children = ("configmaps", "jobs", "pods")
+        children = ("configmaps", "cronjobs", "jobs", "pods")
         patiently("the watches", lambda: all(rig.proxy.watches(resource) for resource in children))
         held = rig.proxy.rule(proxy.wait_for(gate), "GET", rf"/({'|'.join(children)})\?.*watch=true", times=None)
         for watch in [watch for resource in children for watch in rig.proxy.watches(resource)]:
             watch.cut()
         # With the lists that come before them, which would tell of what is made from now on.
         patiently("the watches that follow", lambda: len(held.hits) >= len(children))
-        for resource in ("configmaps", "jobs"):
+        for resource in ("configmaps", "cronjobs", "jobs"):
             rig.proxy.rule(proxy.drop_response(), "POST", rf"/{resource}\?")
         # A status that has changed meanwhile is read again.
         for resource in ("dataassets", "datastores", "deployments", "functions", "jobruns"):
@@ -40,6 +40,7 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         rig.function(requirements=["x"])
         rig.api.create("datastores", rig.placed(data_store("store", "bucket")))
         rig.deployment()
+        rig.deployment("p", executionRule="periodic", schedule={"cron": "0 0 1 1 *", "missedRuns": "Latest"})
         rig.run("one")
         Pod(rig, "one").scheduled().running("stage").write().ended("stage").running().write()
         rig.phase("one", "Running")  # by a sweep
@@ -54,6 +55,15 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         rig.api.merge("functions", rig.namespace, "f", {"spec": {"source": {"inline": "def main(): print()"}}})
         revised = lambda: rig.api.get("functions", rig.namespace, "f")["status"]["revision"] != before  # noqa: E731
         patiently("the new revision", revised)
+        # The CronJob is put right and deleted, and its schedule has missed a run of this year.
+        schedule = lambda: rig.api.get("deployments", rig.namespace, "p").get("status", {}).get("schedule", {})  # noqa: E731
+        patiently("it is settled", lambda: schedule().get("next"))
+        rig.api.merge("cronjobs", rig.namespace, "p", {"spec": {"suspend": True}})
+        patiently("it is put right", lambda: not rig.api.get("cronjobs", rig.namespace, "p")["spec"]["suspend"])
+        rig.api.merge("deployments/status", rig.namespace, "p", {"status": {"schedule": {"since": "2020-06-01T00:00:00Z"}}})
+        ours = lambda run: run["metadata"]["name"].startswith("p-")  # noqa: E731
+        patiently("its run", lambda: any(map(ours, rig.api.list("jobruns", rig.namespace))))
+        rig.api.merge("deployments", rig.namespace, "p", {"spec": {"executionRule": "manual", "schedule": None}})
         # A Job that gets no pod: Pod Security refuses it.
         rig.run("two", volumes=[HOST])
         rig.phase("two", "Blocked")

@@ -20,6 +20,7 @@ RULES = {
     ("", "configmaps"): "create delete get list patch watch",
     ("", "events"): "create list",
     ("", "pods"): "get list watch",
+    ("batch", "cronjobs"): "create delete get list patch watch",
     ("batch", "jobs"): "create delete get list patch watch",
     ("millrace.dev", "dataassets"): "create get list watch",
     ("millrace.dev", "dataassets/status"): "patch",
@@ -29,7 +30,7 @@ RULES = {
     ("millrace.dev", "deployments/status"): "patch",
     ("millrace.dev", "functions"): "get list watch",
     ("millrace.dev", "functions/status"): "patch",
-    ("millrace.dev", "jobruns"): "delete get list watch",
+    ("millrace.dev", "jobruns"): "create delete get list watch",
     ("millrace.dev", "jobruns/status"): "patch",
 }
 

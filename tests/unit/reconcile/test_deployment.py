@@ -63,7 +63,19 @@ def queued(seconds: float = 0) -> Object:
 
 
 def seen(code: Function | None = None, **changes: Any) -> DeploymentSnapshot:
-    found = DeploymentSnapshot(deployment(), code or function(), {CURRENT: "uid"}, frozenset(), 0, (), SETTINGS, at(0))
+    found = DeploymentSnapshot(
+        deployment=deployment(),
+        function=code or function(),
+        revisions={CURRENT: "uid"},
+        in_use=frozenset(),
+        running=0,
+        queued=(),
+        cron_job=None,
+        tokens=(),
+        learned=Learned(),
+        settings=SETTINGS,
+        now=at(0),
+    )
     return replace(found, **changes)
 
 
