@@ -177,6 +177,8 @@ MOUNTED: Object = {
     "outputs": [{"name": "scores", "dataStore": {"name": "lake", "path": "out"}}],
 }
 
+ZIP: Object = {"uri": "s3://warehouse/team/code/heart.zip", "sha256": "5" * 64}
+WEB_ZIP: Object = {"uri": "https://code.test/heart/archive/main.zip", "sha256": "5" * 64}
 GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-data": lambda: job({}),
     "job-with-data-and-logs": lambda: job(DATA_RUN, LAKE),
@@ -194,6 +196,8 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-everything-passed-through": lambda: job(EVERYTHING, settings=AUTHORITIES),
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
+    "job-of-a-zip": lambda: job({}, LAKE, WAREHOUSE, code=function(source={"zip": ZIP})),
+    "job-of-a-zip-at-a-web-address": lambda: job({}, code=function(source={"zip": WEB_ZIP}), settings=AUTHORITIES),
     "job-without-a-user": lambda: job({}, settings=SETTINGS.model_copy(update={"run_as_user": None})),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
@@ -204,6 +208,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "probe-of-a-web-server": lambda: probe_job(SERVER, SETTINGS),
     "probe-with-authorities": lambda: probe_job(WAREHOUSE, AUTHORITIES),
     "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),
+    "revision-of-a-zip": lambda: revision(function(source={"zip": ZIP})),
     "authorities": lambda: authorities("tenant", "-----BEGIN CERTIFICATE-----\n"),
 }
 

@@ -128,7 +128,7 @@ def run_snapshot(
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: _newest_pod(store, job.uid) for job in jobs}
     bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
-    assets = named_assets(run)
+    assets = named_assets(run, function)
     return RunSnapshot(
         run=run,
         function=function,
@@ -219,6 +219,11 @@ def dataasset_snapshot(
     )
 
 
+def _read(status: Object) -> Iterable[Object]:
+    """What a run's status says of its inputs and its code."""
+    return (*(status.get("inputs") or []), status.get("source") or {})
+
+
 def reclaim_snapshot(store: Store, key: Key, learned: Learned, now: datetime) -> ReclaimSnapshot | None:
     """Snapshot of a Job that deletes an asset's data; None where it is gone, or another one."""
     found = store.get(key)
@@ -229,7 +234,7 @@ def reclaim_snapshot(store: Store, key: Key, learned: Learned, now: datetime) ->
     readers = (
         run["metadata"]["name"]
         for run in store.unfinished(key.namespace)
-        if any(entry.get("assetUid") == subject.uid for entry in run["status"].get("inputs") or [])
+        if subject.uid in {entry.get("assetUid") for entry in _read(run["status"])}
     )
     return ReclaimSnapshot(
         job=job,
