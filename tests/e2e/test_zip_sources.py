@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.cluster import API_VERSION, Namespace, Object, function, job_run
+from support.command import Command
 from support.store import Bucket, zipped
 
 CODE = {
@@ -105,3 +106,26 @@ def test_what_is_wrong_with_a_zip_fails_the_run_at_once_and_is_named(
     assert (status["phase"], status["failure"]["reason"], status["attempt"]) == ("Failed", reason, 1), status
     assert message in status["failure"]["message"]
     assert status["failure"]["container"] == "stage"
+
+
+def test_a_folder_of_this_machine_is_run_and_uploaded_once(millrace: Command, namespace: Namespace, store: Bucket) -> None:
+    folder = millrace.folder / "heart"
+    for name, data in {**CODE, ".git/config": b"secret", "heart/__pycache__/model.pyc": b"old"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    out, err = millrace("run", "./heart", "--handler", "main:predict", "--param", "value=3")
+    assert json.loads(out) == LINE
+    assert "heart.zip is heart-source@" in err
+    [asset] = namespace.list("dataassets")
+    assert set(store.unzip(asset["spec"]["path"])) == set(CODE)
+    source = namespace.get("functions.millrace.dev", "heart")["spec"]["source"]["zip"]
+    assert source == {
+        "uri": f"heart-source:{asset['spec']['version']}",
+        "sha256": hashlib.sha256(store.get(asset["spec"]["path"])).hexdigest(),
+    }
+    out, err = millrace("run", "heart", "--script", "tools/report.py")
+    assert out == "a report of 7\n"
+    assert "nothing is uploaded" in err
+    out, _ = millrace("run", "heart", "--script", "tools/report.py", "-o", "yaml")
+    assert f"uri: {source['uri']}" in out
+    assert len(namespace.list("dataassets")) == 1
