@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from support.cluster import Namespace
-from support.store import Bucket, install, root_keys
+from support.store import Bucket, install, root_keys, zipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
@@ -25,6 +25,7 @@ DATA = {
     "2026/01/south.csv": SALES,
     "2026/02/north.csv": SALES,
     "2026/02/notes.txt": b"no table\n",
+    "code/heart.zip": zipped({"heart/__init__.py": b"", "heart/model.py": b"def score(value):\n    print(7 * value)\n"}),
     "master/prices.csv": b"item,price\ntea,3.5\nmilk,1.2\n",
 }
 

@@ -191,6 +191,8 @@ def clock_of(name: str, schedule: Schedule, *, settings: Any = SETTINGS, ended: 
     return cron_job(Metadata.model_validate(metadata(name, "deployment-uid")), schedule, settings, ended=ended)
 
 
+ZIP: Object = {"uri": "s3://warehouse/team/code/heart.zip", "sha256": "5" * 64}
+WEB_ZIP: Object = {"uri": "https://code.test/heart/archive/main.zip", "sha256": "5" * 64}
 GOLDEN: dict[str, Callable[[], Object]] = {
     "job-without-data": lambda: job({}),
     "job-with-data-and-logs": lambda: job(DATA_RUN, LAKE),
@@ -209,6 +211,8 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
     "job-without-a-user": lambda: job({}, settings=NOBODY),
+    "job-of-a-zip": lambda: job({}, LAKE, WAREHOUSE, code=function(source={"zip": ZIP})),
+    "job-of-a-zip-at-a-web-address": lambda: job({}, code=function(source={"zip": WEB_ZIP}), settings=AUTHORITIES),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
     "keep": lambda: keep_job(
@@ -231,6 +235,7 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "cronjob-with-a-zone": lambda: clock_of("report", BERLIN, settings=NOBODY),
     "cronjob-that-has-ended": lambda: clock_of("n" * 253, Schedule(cron="@hourly"), ended=True),
     "revision": lambda: revision(function(description="what it does", source={"inline": "def main():\n    return 'ü'\n"})),
+    "revision-of-a-zip": lambda: revision(function(source={"zip": ZIP})),
     "authorities": lambda: authorities("tenant", "-----BEGIN CERTIFICATE-----\n"),
 }
 

@@ -13,17 +13,58 @@ INLINE_LIMIT = 128 * 1024
 Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^-\s].*$")]
 
 
-class Source(Model):
-    """Where the code comes from."""
+class ZipSource(Model):
+    """A zip archive of code, unpacked in the run's pod."""
 
-    inline: Annotated[
+    model_config = validated(
+        rule(
+            "!self.uri.startsWith('https://') || has(self.sha256)",
+            "sha256 must be set for code from a web address: whoever serves it could change what runs",
+        ),
+        rule("!self.uri.startsWith('http://')", "uri must not be http, which anybody on the way can change; use https"),
+    )
+
+    uri: Annotated[
         str,
         Field(
             min_length=1,
-            max_length=INLINE_LIMIT,
-            description="Python source, at most 128 KiB; it is the module `main` (the file main.py).",
+            max_length=1024,
+            pattern=r"^[^\x00-\x20]+$",
+            description="STORE/paths/PATH, a version of an asset (NAME:3, NAME@latest), an https address, or the s3, "
+            "gs, az or abfss address of a bucket that is a DataStore here.",
         ),
     ]
+    sha256: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^[0-9a-f]{64}$",
+                max_length=64,
+                description="What the archive must have; a must for https. Without it each run takes what is there when it "
+                "starts, whatever the Function's revision.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Source(Model):
+    """Where the code comes from."""
+
+    model_config = validated(exactly_one("inline", "zip"))
+
+    inline: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=INLINE_LIMIT,
+                description="Python source, at most 128 KiB; it is the module `main` (the file main.py).",
+            ),
+        ]
+        | None
+    ) = None
+    zip: ZipSource | None = None
 
 
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", min_length=1, max_length=63)]
@@ -80,7 +121,8 @@ class FunctionSpec(Model):
     model_config = validated(
         exactly_one("handler", "script"),
         rule(
-            "!has(self.script) || self.script == 'main.py'", "script must be main.py: that is the file of an inline source"
+            "!has(self.script) || self.script == 'main.py' || !has(self.source.inline)",
+            "script must be main.py: that is the file of an inline source",
         ),
         rule(
             "!(has(self.image) && has(self.baseImage))",
@@ -138,12 +180,19 @@ class FunctionSpec(Model):
     outputs: list[DeclaredOutput] | None = _declared("If there are any, a run has no others.")
 
 
+class CodeStatus(Model):
+    """Which code it is, as far as that is known without reading it."""
+
+    sha256: str | None = Field(None, description="Of the inline source, or what the archive must have.")
+
+
 class FunctionStatus(Model):
     """What became of it."""
 
     observed_generation: int | None = None
     conditions: Conditions = []
     revision: str | None = Field(None, description="The ConfigMap that holds this state of the Function.")
+    source: CodeStatus | None = None
 
 
 class Function(Model):

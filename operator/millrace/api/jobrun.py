@@ -64,10 +64,9 @@ JobRunSpec.model_config.update(
 )
 
 
-class InputStatus(Model):
-    """What was staged."""
+class SourceStatus(Model):
+    """The archive that the code was unpacked from."""
 
-    name: str
     asset: str | None = None
     version: str | None = None
     asset_uid: str | None = Field(None, description="UID of the DataAsset.")
@@ -83,6 +82,12 @@ class Placed(Model):
 
     name: str
     path: str
+
+
+class InputStatus(SourceStatus):
+    """What was staged."""
+
+    name: str
 
 
 class OutputStatus(Model):
@@ -146,6 +151,7 @@ class JobRunStatus(Model):
     function_revision: str | None = Field(None, description="The ConfigMap of the Function's state that is run.")
     deployment_revision: str | None = Field(None, description="The ConfigMap of the defaults that the run was made with.")
     profile: ProfileStatus | None = None
+    source: SourceStatus | None = Field(None, description="The code, where it is a zip.")
     inputs: list[InputStatus] = []
     outputs: list[OutputStatus] = []
     warnings: list[str] = []

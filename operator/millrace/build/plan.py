@@ -64,17 +64,30 @@ def staged_path(found: ResolvedInput, resolved: Resolved) -> str:
     return f"{folder}/{posixpath.basename(found.path.strip('/'))}" if found.type == "uri_file" else folder
 
 
+def _in_store(store: DataStore, path: str, index: dict[str, int]) -> dict[str, Any]:
+    """Where a path of a store is; a web server's is fetched by its address."""
+    web = {"uri": below(store.spec.http.base_url, path), "sha256": None} if store.spec.http else {}
+    return {"store": index[store.metadata.name], "key": path.strip("/"), **web}
+
+
+def _archive(resolved: Resolved, index: dict[str, int]) -> dict[str, Any]:
+    """The zip that stage makes the source of; none where it stands in the revision."""
+    found, named = resolved.source, resolved.function.spec.source.zip
+    if found is None or named is None:
+        return {}
+    where = {"uri": named.uri, "key": file_name(named.uri, "source.zip")}
+    if found.store:
+        where = _in_store(found.store, found.path, index)
+    return {"zip": {**where, "sha256": named.sha256}}
+
+
 def _input(found: ResolvedInput, index: dict[str, int], *, alone: bool) -> dict[str, Any]:
     name = found.input.name
     if not found.staged:
         return {"name": name, "type": found.type, "stage": False, "reference": reference(found)}
     where: dict[str, Any] = {"inline": True, "key": f"{name}.csv"}
     if found.store:
-        where = {"store": index[found.store.metadata.name], "key": found.path.strip("/")}
-        if web := found.store.spec.http:
-            where |= {"uri": below(web.base_url, found.path), "sha256": None}
-        elif found.mounted:
-            where["mount"] = True
+        where = {**_in_store(found.store, found.path, index), **({"mount": True} if found.mounted else {})}
     elif uri := found.input.uri:
         where = {"uri": uri, "key": file_name(uri, name), "sha256": found.input.sha256}
     return {
@@ -117,6 +130,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
             "handler": function.spec.handler,
             "script": function.spec.script,
             "source": SOURCE_DIR,
+            **_archive(resolved, index),
             "requirements": function.spec.requirements,
             "pythonVersion": resolved.python_version,
             "bringRuntime": not resolved.image_is_ours,

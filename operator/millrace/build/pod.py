@@ -78,6 +78,7 @@ def needs_stage(resolved: Resolved) -> bool:
     """Whether the pod needs its init container: a run without data on one of our images has main alone."""
     return bool(
         any(found.staged for found in resolved.inputs)
+        or resolved.source
         or needs_collect(resolved)
         or resolved.function.spec.requirements
         or not resolved.image_is_ours
@@ -95,12 +96,12 @@ def needs_collect(resolved: Resolved) -> bool:
 
 
 def _stage(resolved: Resolved, settings: Settings) -> Manifest:
-    stores, needed = resolved.stores, len(resolved.data_stores)
+    stores, needed = resolved.stores, len(resolved.needed_stores)
     logs = {resolved.logs_store.metadata.name} if resolved.logs_store else set()  # of a stage that fails
     mounts = [
         mount("ctl", p.CTL_DIR),
         mount("run", p.RUN_DIR),
-        mount("source", p.SOURCE_DIR, read_only=True),
+        mount("source", p.SOURCE_DIR, read_only=resolved.source is None),
         mount("pod", p.POD_INFO_DIR, read_only=True),
         mount("seal", p.SEAL_DIR),
         mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
@@ -194,11 +195,12 @@ def _collect(resolved: Resolved, settings: Settings) -> Manifest:
 def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
     spec = resolved.run.spec
     limit: Manifest = {"sizeLimit": spec.scratch.size} if spec.scratch else {}
+    inline = {"configMap": {"name": resolved.revision, "items": [{"key": "main.py", "path": "main.py"}]}}
     annotations = ((p.PLAN_ANNOTATION, "plan.json"), (p.PAYLOAD_ANNOTATION, "payload.json"))
     volumes: list[Manifest] = [
         {"name": "run", "emptyDir": {}},
         {"name": "tmp", "emptyDir": dict(limit)},
-        {"name": "source", "configMap": {"name": resolved.revision, "items": [{"key": "main.py", "path": "main.py"}]}},
+        {"name": "source", **({"emptyDir": {}} if resolved.source else inline)},
         {
             "name": "pod",
             "downwardAPI": {
@@ -219,7 +221,7 @@ def _volumes(resolved: Resolved, settings: Settings) -> list[Manifest]:
         volumes.append({"name": "authorities", "configMap": {"name": AUTHORITIES}})
     return [
         *volumes,
-        *(ca_volumes(resolved.stores, len(resolved.data_stores)) if needs_stage(resolved) else []),
+        *(ca_volumes(resolved.stores, len(resolved.needed_stores)) if needs_stage(resolved) else []),
         *claim_volumes(resolved.stores),
         *token_volumes(resolved.stores),
         *spec.volumes,

@@ -18,16 +18,20 @@ from millrace.domain.template import deployment_revision, shape
 
 
 def revision(function: Function) -> dict[str, Any]:
-    """One immutable state of a Function: its spec and its inline source."""
+    """One immutable state of a Function: its spec, and beside it an inline source."""
     spec = function.spec.dump()
-    source = spec.pop("source")["inline"]
-    name = revision_name(function.metadata.name, function.spec.dump())
-    return _revision("Function", function.metadata, name, FUNCTION, {"spec.json": compact(spec), "main.py": source})
+    name = revision_name(function.metadata.name, spec)
+    code = {}
+    if inline := function.spec.source.inline:
+        del spec["source"]
+        code = {"main.py": inline}
+    return _revision("Function", function.metadata, name, FUNCTION, {"spec.json": compact(spec), **code})
 
 
 def function_at(function: Function, data: Mapping[str, str]) -> Function:
     """The Function as it was when the ConfigMap with that data was made."""
-    spec = {**json.loads(data["spec.json"]), "source": {"inline": data["main.py"]}}
+    inline = {"source": {"inline": data["main.py"]}} if "main.py" in data else {}
+    spec = {**json.loads(data["spec.json"]), **inline}
     return function.model_copy(update={"spec": FunctionSpec.model_validate(spec)})
 
 

@@ -129,6 +129,7 @@ def manifests(name: str, given: ScriptOptions, *, local: bool) -> tuple[list[dic
         "--requirements": given.requirements,
         "--python": given.python,
         "--handler": given.handler,
+        "--script": given.script,
         "--name": given.name,
         "--local": local,
     }

@@ -21,7 +21,6 @@ from millrace.api.jobrun import JobRun, OutputStatus
 from millrace.cli.arguments import unknown_output
 from millrace.cli.cluster import Cluster
 from millrace.cli.errors import INTERRUPTED, OK, Refused
-from millrace.cli.extract import extract
 from millrace.cli.follow import read_run
 from millrace.cli.progress import Line, files, finished, headline, size
 from millrace.cli.screen import Screen
@@ -141,7 +140,7 @@ async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, stor
         count = _check(output, place, workshop / "data")
         ready = workshop / "data" if place.is_folder else workshop / "data" / name
         if wanted.extract and not place.is_folder:
-            count = await interruptible(partial(extract, ready, workshop / "unpacked"), workshop)
+            count = await interruptible(partial(_extract, ready, workshop / "unpacked"), workshop)
             ready = workshop / "unpacked"
         if final.is_dir():
             final.rmdir()
@@ -150,6 +149,17 @@ async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, stor
     seconds = time.monotonic() - began
     screen.say(Line(f"{final}: {size(output.bytes)}, {files(count)}, {seconds:.1f} s, {checked}", "good"))
     return None
+
+
+def _extract(archive: Path, target: Path) -> int:
+    from millrace.data.unzip import Rejected, unzip
+
+    try:
+        return unzip(archive, target)
+    except Rejected as error:
+        raise Refused(str(error)) from None
+    except OSError as error:
+        raise Refused(f"{archive.name} cannot be unpacked: {error.strerror}: {error.filename or target}") from None
 
 
 def _same(path: Path, output: OutputStatus) -> bool:

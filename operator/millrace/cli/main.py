@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from millrace.cli.perform import limit_of, perform, refuse
 if TYPE_CHECKING:
     from millrace.cli.cluster import Cluster
     from millrace.cli.screen import Screen
+    from millrace.cli.upload import Local
 
 app = typer.Typer(
     name="millrace",
@@ -38,6 +40,16 @@ def _print(manifests: list[Any], warnings: list[str]) -> NoReturn:
     raise typer.Exit(OK)
 
 
+def _as_version(uploads: list[Local]) -> Callable[[Local], str]:
+    """What takes a folder's zip: it is uploaded, and named by its version."""
+
+    def take(local: Local) -> str:
+        uploads.append(local)
+        return f"{local.asset}:{local.version}"
+
+    return take
+
+
 @app.command()
 def run(
     script: options.Script = None,
@@ -58,6 +70,7 @@ def run(
     python: options.Python = None,
     handler: options.Handler = None,
     name: options.FunctionName = None,
+    entry: options.Entry = None,
     output_format: options.Format = None,
     local: options.Local = False,
     stores: options.Stores = None,
@@ -68,10 +81,11 @@ def run(
     """
     from millrace.cli.arguments import input_texts
     from millrace.cli.places import Places
-    from millrace.cli.sources import ScriptOptions, from_files, from_script
+    from millrace.cli.sources import ScriptOptions, from_files, from_folder, from_script
 
     try:
         limit = limit_of("--timeout", timeout)
+        uploads: list[Local] = []
         places, inputs = Places(stores or []), input_texts(inputs or [], input_type)
         if local:
             used = {"--context": context, "--no-follow": not follow, "--force-conflicts": force, "-o": output_format}
@@ -82,7 +96,7 @@ def run(
 
             places.check_cluster()
             inputs, uploads = local_inputs(inputs)
-        script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name)
+        script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name, entry)
         if sum(map(bool, (script, file, deployment))) != 1:
             _one_source()
         if deployment:
@@ -91,8 +105,11 @@ def run(
             script_options.refuse_with_file(output_format)
             (manifests, source), warnings = from_files(file or []), list[str]()
         else:
-            assert script
-            manifests, source, warnings = from_script(script, script_options, namespace)
+            manifests, source, warnings = (
+                from_folder(script, script_options, namespace, places.source if local else _as_version(uploads))
+                if script.is_dir()
+                else from_script(script, script_options, namespace)
+            )
             manifests = places.without_archive(manifests) if local and not stores else manifests
     except Refused as error:
         refuse(error)

@@ -29,7 +29,9 @@ Timeout = Annotated[
 ]
 
 # run
-Script = Annotated[Path | None, typer.Argument(metavar="SCRIPT", help="A Python file, when there is no manifest.")]
+Script = Annotated[
+    Path | None, typer.Argument(metavar="SCRIPT", help="A Python file or a folder of them, when there is no manifest.")
+]
 Files = Annotated[list[str] | None, _option("--file", "-f", value="FILE", text="Manifests with a JobRun; - is stdin.")]
 Deployed = Annotated[
     str | None,
@@ -68,7 +70,11 @@ Requirements = Annotated[
 ]
 Python = Annotated[str | None, _of_script("--python", value="VERSION", text="Python version; 3.13 if absent.")]
 Handler = Annotated[
-    str | None, _of_script("--handler", value="FUNCTION", text="Call this function; if absent the script is run as it is.")
+    str | None,
+    _of_script("--handler", value="[MODULE:]FUNCTION", text="Call this function; if absent the script is run as it is."),
+]
+Entry = Annotated[
+    str | None, _of_script("--script", value="FILE", text="Of a folder: the file of it that is run; main.py if absent.")
 ]
 FunctionName = Annotated[str | None, _of_script("--name", value="NAME", text="Name of the Function; if absent the file's.")]
 Local = Annotated[bool, _option("--local", text="Run on this machine, without a cluster.")]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millrace.cli.arguments import PLACE
 from millrace.cli.documents import Object, is_run
 from millrace.cli.errors import Refused
 
+if TYPE_CHECKING:
+    from millrace.cli.upload import Local
+
+SOURCE_STORE = "local-source"
 _STORE = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 # What is no path of this machine: a place in a store, an address, a data asset with its version.
 ELSEWHERE = re.compile(r"[a-z0-9][-.a-z0-9]*/paths/.+|[a-z0-9]+://.*|/subscriptions/.+|(azureml:/?)?[^/\\]+[@:][^/\\]+")
@@ -54,6 +59,12 @@ class Places:
     def without_archive(self, manifests: list[Object]) -> list[Object]:
         """The manifests of a script for which no store was named: its log is on the screen, not beside its outputs."""
         return [{**m, "spec": {**m["spec"], "logs": "None"}} if is_run(m) else m for m in manifests]
+
+    def source(self, local: Local) -> str:
+        """The reference of an archive of code on this machine."""
+        archive = local.content.path
+        self.folders[SOURCE_STORE] = archive.parent
+        return f"{SOURCE_STORE}/paths/{archive.name}"
 
     def _input(self, text: str) -> str:
         left, found, value = text.partition("=")

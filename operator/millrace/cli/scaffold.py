@@ -22,6 +22,14 @@ Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Folder:
+    """A folder of code, in which the file of a script is: the zip of it, and how that is called."""
+
+    zip: Object
+    entry: Object
+
+
+@dataclass(frozen=True)
 class Script:
     """A script, and what is to be done with it."""
 
@@ -35,6 +43,7 @@ class Script:
     inputs: list[Object] = field(default_factory=list)
     outputs: list[Object] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    folder: Folder | None = None
 
 
 def manifests(script: Script, namespace: str | None = None) -> list[Object]:
@@ -61,22 +70,29 @@ def manifests(script: Script, namespace: str | None = None) -> list[Object]:
 
 
 def _function(script: Script) -> Object:
-    source = script.source.removeprefix("\ufeff").replace("\r\n", "\n")
-    size = len(source.encode())
-    if size > INLINE_BYTES:
-        raise Refused(
-            f"{script.file} has {size} bytes; a script in a manifest may have {INLINE_BYTES}",
-            "keep data and generated code out of it: data is an input, code of others a requirement",
-        )
-    if not source.strip():
-        raise Refused(f"{script.file} is empty")
-    entry = {"handler": f"main:{script.handler}"} if script.handler else {"script": ENTRY}
-    spec: Object = {"source": {"inline": source}, **entry}
+    if script.folder:
+        spec = {"source": {"zip": script.folder.zip}, **script.folder.entry}
+    else:
+        entry = {"handler": f"main:{script.handler}"} if script.handler else {"script": ENTRY}
+        spec = {"source": {"inline": _inline(script)}, **entry}
     if script.python:
         spec["pythonVersion"] = script.python
     if script.requirements:
         spec["requirements"] = script.requirements
     return spec
+
+
+def _inline(script: Script) -> str:
+    source = script.source.removeprefix("\ufeff").replace("\r\n", "\n")
+    size = len(source.encode())
+    if size > INLINE_BYTES:
+        raise Refused(
+            f"{script.file} has {size} bytes; a script in a manifest may have {INLINE_BYTES}",
+            "keep data and generated code out of it (data is an input, code of others a requirement), or run its folder",
+        )
+    if not source.strip():
+        raise Refused(f"{script.file} is empty")
+    return source
 
 
 def check(script: Script, siblings: Iterable[str] = ()) -> list[str]:
@@ -105,7 +121,10 @@ def check(script: Script, siblings: Iterable[str] = ()) -> list[str]:
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     needed = {"--input": (BATCH_INPUT_DIR, script.inputs), "--output": (BATCH_OUTPUT_DIR, script.outputs)}
     return [
-        *(f"{script.file} imports {name}, which lies next to it: only the script itself is sent" for name in local),
+        *(
+            f"{script.file} imports {name}, which lies next to it: only the script itself is sent: run the folder"
+            for name in local
+        ),
         *(
             f"{script.file} reads {variable}, which is there with {option} only"
             for option, (variable, given) in needed.items()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millrace.cli import arguments
 from millrace.cli.documents import Object, read_documents
 from millrace.cli.errors import Refused
-from millrace.cli.scaffold import Script, check, manifests
+from millrace.cli.scaffold import Folder, Script, check, manifests
 from millrace.domain.names import dns_name
+
+if TYPE_CHECKING:
+    from millrace.cli.upload import Local
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class ScriptOptions:
     python: str | None
     handler: str | None
     name: str | None
+    script: str | None = None
 
     def refuse_with_file(self, output_format: str | None) -> None:
         """Refuses options of a script where manifests are given."""
@@ -37,6 +43,7 @@ class ScriptOptions:
             "--python": self.python,
             "--handler": self.handler,
             "--name": self.name,
+            "--script": self.script,
             "-o": output_format,
         }
         used = [option for option, value in given.items() if value]
@@ -83,30 +90,53 @@ def from_script(path: Path, options: ScriptOptions, namespace: str | None) -> tu
     """Manifests for a script, what to call them, and warnings."""
     if path.suffix in {".yaml", ".yml", ".json"}:
         raise Refused(f"{path} is a manifest, not a script", f"millrace run -f {path}")
-    source = _read(path)
-    if options.name is not None and dns_name(options.name) != options.name:
-        raise Refused(
-            f"--name {options.name}: lower-case letters, digits and dashes only", f"--name {dns_name(options.name)}"
-        )
-    needed = (
-        arguments.requirements(_read(options.requirements), str(options.requirements))
-        if options.requirements
-        else arguments.script_metadata(source, path.name)
-    )
-    script = Script(
-        file=path.name,
-        source=source,
-        name=options.name,
-        handler=options.handler.removeprefix("main:") if options.handler else None,
-        python=options.python,
-        requirements=needed,
-        parameters=dict(map(arguments.parameter, options.parameters or [])),
-        inputs=arguments.unique("--input", [arguments.input_entry(text) for text in options.inputs or []]),
-        outputs=arguments.unique("--output", [arguments.output_entry(text) for text in options.outputs or []]),
-        environment=dict(map(arguments.variable, options.variables or [])),
-    )
+    if options.script:
+        raise Refused(f"--script {options.script}: for a folder only, and {path} is a file")
+    handler = options.handler.removeprefix("main:") if options.handler else None
+    script = _script(options, path, _read(path), options.requirements, handler)
     siblings = [found.stem for found in path.parent.glob("*.py")] + [
         f.parent.name for f in path.parent.glob("*/__init__.py")
     ]
     warnings = check(script, siblings)
     return manifests(script, namespace), str(path), warnings
+
+
+def from_folder(
+    path: Path, options: ScriptOptions, namespace: str | None, placed: Callable[[Local], str]
+) -> tuple[list[Object], str, list[str]]:
+    """Manifests for a folder of code, likewise; `placed` takes its zip and returns the reference that it has."""
+    from millrace.cli.folder import REQUIREMENTS, entry_of, packed
+
+    if options.handler and options.script:
+        raise Refused(f"--script {options.script}: not with --handler")
+    code = entry_of(path, options.handler, options.script)
+    name = options.name or dns_name(path.resolve().name)
+    listed = options.requirements or path / REQUIREMENTS
+    file = path / code.file
+    script = _script(options, file, _read(file), listed if listed.is_file() else options.requirements, code.function)
+    warnings = check(script)
+    local, left_out = packed(path, name)
+    archive = {"uri": placed(local), "sha256": local.content.sha256}
+    script = replace(script, file=path.resolve().name, folder=Folder(archive, code.entry))
+    return manifests(script, namespace), str(path), warnings + left_out
+
+
+def _script(options: ScriptOptions, path: Path, source: str, listed: Path | None, handler: str | None) -> Script:
+    if options.name is not None and dns_name(options.name) != options.name:
+        raise Refused(
+            f"--name {options.name}: lower-case letters, digits and dashes only", f"--name {dns_name(options.name)}"
+        )
+    return Script(
+        file=path.name,
+        source=source,
+        name=options.name,
+        handler=handler,
+        python=options.python,
+        requirements=arguments.requirements(_read(listed), str(listed))
+        if listed
+        else arguments.script_metadata(source, path.name),
+        parameters=dict(map(arguments.parameter, options.parameters or [])),
+        inputs=arguments.unique("--input", [arguments.input_entry(text) for text in options.inputs or []]),
+        outputs=arguments.unique("--output", [arguments.output_entry(text) for text in options.outputs or []]),
+        environment=dict(map(arguments.variable, options.variables or [])),
+    )

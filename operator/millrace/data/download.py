@@ -33,15 +33,15 @@ def staged_path(item: Mapping[str, Any]) -> str:
 def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progress: Progress | None = None) -> Staged:
     """Downloads one input of the plan into its `path`, which is made when absent.
 
-    `item` is {"type": "uri_file" | "uri_folder", "key", "path", "glob": str | None, "optional": bool}, the key
-    relative to the store's prefix. A file lies under its base name, a folder with its tree; objects that only mark a
-    folder (a key that ends in "/") become folders. A folder's key matches whole path segments: `a/b` never takes
+    `item` is {"type": "uri_file" | "uri_folder", "key", "path", "glob": str | None, "optional": bool, "maxBytes": int},
+    the key relative to the store's prefix. A file lies under its base name, a folder with its tree; objects that only
+    mark a folder (a key that ends in "/") become folders. A folder's key matches whole path segments: `a/b` never takes
     `a/bc`. An object where a folder was asked for is staged as the only file. Files are written in place, checked by
     size, etag and MD5 (up to 64 MiB), and hashed while they arrive; after a reset a transfer goes on where it was.
 
     deadline: instant of time.monotonic(). progress(bytes, files): called from any thread, at most every 0.2 s and at
     the end. Returns Staged; files == 0 when the input is optional and absent, or an empty folder.
-    Raises DataError: NotFound, TypeMismatch (uri_file on a folder), KeyRefused, NoSpace, ChecksumMismatch,
+    Raises DataError: NotFound, TypeMismatch (uri_file on a folder), KeyRefused, TooLarge, NoSpace, ChecksumMismatch,
     ObjectChanged, Timeout and the store's own reasons.
     """
     begun = time.monotonic()
@@ -54,6 +54,8 @@ def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progr
         files = []
     _check_paths(store, files)
     total = sum(entry.size for _, entry in files)
+    if total > item.get("maxBytes", total):
+        raise DataError("TooLarge", f"{store.where(key)}: {total} bytes; {item['maxBytes']} are possible")
     target.mkdir(parents=True, exist_ok=True)
     free = os.statvfs(target)
     if total > free.f_bavail * free.f_frsize:

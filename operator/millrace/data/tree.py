@@ -60,10 +60,12 @@ class Node:
 class Tree:
     """A folder below a descriptor. `with Tree(path) as tree: for node in tree.walk(): ...`, as often as needed.
 
-    A missing folder is an empty tree. `warnings` tells what was left out, twenty lines at most and then a count.
+    A missing folder is an empty tree; entries with a name of `without`, at any depth, are none of it. `warnings` tells
+    what was left out, twenty lines at most and then a count.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, without: frozenset[str] = frozenset()) -> None:
+        self._without = without
         self.warnings: list[str] = []
         self._left_out = 0
         try:
@@ -149,7 +151,7 @@ class Tree:
         """
         found: dict[str, tuple[str, bytes, int, int]] = {}
         try:
-            leaves = sorted(os.fsencode(leaf) for leaf in os.listdir(fd))
+            leaves = sorted(os.fsencode(leaf) for leaf in os.listdir(fd) if leaf not in self._without)
         except OSError as exc:
             self.left_out(prefix, f"the folder cannot be read ({exc.strerror})")
             return []

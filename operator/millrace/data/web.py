@@ -42,10 +42,10 @@ def stage_web(
 ) -> Staged:
     """Downloads the file of a web address into the folder `path`, under the base name of `key`.
 
-    `item` is {"uri", "key", "path", "sha256": str | None, "optional": bool}; `limits` {"allow", "deny": [str],
-    "maxBytes"} (addresses.Policy). At most 3 redirects are followed, each checked as the first address. The bytes are
-    stored as they come, not unpacked. A transfer that breaks off goes on where it was, if the server can say that the
-    file is the same, else from its start.
+    `item` is {"uri", "key", "path", "sha256": str | None, "optional": bool, "maxBytes": int}; `limits` {"allow",
+    "deny": [str], "maxBytes"} (addresses.Policy). At most 3 redirects are followed, each checked as the first address.
+    The bytes are stored as they come, not unpacked. A transfer that breaks off goes on where it was, if the server can
+    say that the file is the same, else from its start.
 
     authority: a file of certificates to trust instead of the system's. deadline: instant of time.monotonic().
     authorization: the header of that name, which no other host gets that the first one leads to. resolve: the numbers of
@@ -60,9 +60,10 @@ def stage_web(
     target.parent.mkdir(parents=True, exist_ok=True)
     counter = Counter(progress)
     first = _read(str(item["uri"]), "the address is refused")
+    most = min(int(limits["maxBytes"]), item.get("maxBytes", int(limits["maxBytes"])))
     with open_file(target, first.where) as fd:
         web = _Web(policy, _context(authority), deadline, resolve or numbers_of, authorization)
-        transfer = _Transfer(web, str(item["uri"]), fd, int(limits["maxBytes"]), counter)
+        transfer = _Transfer(web, str(item["uri"]), fd, most, counter)
         try:
             transfer.run(deadline)
         except DataError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from millrace.api.dataasset import DataAsset
+from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
-from millrace.api.rundata import Input
 from millrace.domain.conditions import find
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
@@ -53,36 +53,37 @@ def newest(assets: Iterable[DataAsset]) -> DataAsset | None:
     return max(filter(is_ready, assets), key=_age, default=None)
 
 
-def reference(found: Input, run: JobRun) -> AssetReference | Obstacle:
-    """The version of an asset of the run's namespace that an input names."""
-    text = str(found.asset)
+def reference(text: str, what: str, namespace: str) -> AssetReference | Obstacle:
+    """The version of an asset of that namespace that is named by `what`, such as `input data`."""
     try:
         named = parse_asset(text)
     except ReferenceRejected as error:
-        return Obstacle(Reason.REFERENCE_REJECTED, f"input {found.name}: {error}", heals=False)
+        return Obstacle(Reason.REFERENCE_REJECTED, f"{what}: {error}", heals=False)
     if not isinstance(named, AssetReference):
-        message = f"input {found.name}: {text} is no asset; a place in a store goes under dataStore"
+        message = f"{what}: {text} is no asset; a place in a store goes under dataStore"
         return Obstacle(Reason.REFERENCE_REJECTED, message, heals=False)
-    if named.namespace not in {None, run.metadata.namespace}:
-        message = f"input {found.name}: {text} is of another namespace; a run reads assets of its own one"
+    if named.namespace not in {None, namespace}:
+        message = f"{what}: {text} is of another namespace; a run reads assets of its own one"
         return Obstacle(Reason.REFERENCE_FORBIDDEN, message, heals=False)
     return named
 
 
-def named_assets(run: JobRun) -> set[str]:
-    """Names of the assets that the run reads or makes."""
-    inputs = [reference(entry, run) for entry in run.spec.inputs if entry.asset]
+def named_assets(run: JobRun, function: Function | None) -> set[str]:
+    """Names of the assets that the run reads, its code among them, or makes."""
+    texts = [entry.asset for entry in run.spec.inputs if entry.asset]
+    texts += [function.spec.source.zip.uri] if function and function.spec.source.zip else []
+    inputs = [reference(text, "", run.metadata.namespace) for text in texts]
     read = {named.asset for named in inputs if isinstance(named, AssetReference)}
     return read | {entry.asset for entry in run.spec.outputs if entry.asset}
 
 
-def find_version(found: Input, run: JobRun, assets: Sequence[DataAsset]) -> DataAsset | Obstacle:
-    """The version that an input names; `latest` is the newest one that is Ready, or the one that was recorded before."""
-    text = str(found.asset)
-    named = reference(found, run)
+def find_version(
+    text: str, what: str, namespace: str, assets: Sequence[DataAsset], *, pinned: str | None
+) -> DataAsset | Obstacle:
+    """The version that is named by `what`; `latest` is the newest one that is Ready, or the one that was recorded before."""
+    named = reference(text, what, namespace)
     if isinstance(named, Obstacle):
         return named
-    pinned = next((entry.version for entry in run.status.inputs if entry.name == found.name), None)
     known = versions(assets, named.asset)
     ready = {version: each for version, each in known.items() if is_ready(each)}
     wanted = pinned or named.version
@@ -93,6 +94,6 @@ def find_version(found: Input, run: JobRun, assets: Sequence[DataAsset]) -> Data
     if wanted in known:
         condition = find(known[wanted].status.conditions, "Ready")
         why = f"{condition.reason}: {condition.message}" if condition else "it is being looked at"
-        return Obstacle(Reason.ASSET_NOT_FOUND, f"input {found.name}: {text} is not ready: {why}")
+        return Obstacle(Reason.ASSET_NOT_FOUND, f"{what}: {text} is not ready: {why}")
     there = ", ".join(ready) or "none"
-    return Obstacle(Reason.ASSET_NOT_FOUND, f"input {found.name}: there is no {text} in this namespace; versions: {there}")
+    return Obstacle(Reason.ASSET_NOT_FOUND, f"{what}: there is no {text} in this namespace; versions: {there}")

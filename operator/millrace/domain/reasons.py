@@ -81,6 +81,8 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     # Moving data failed.
     STAGE_FAILED = "StageFailed"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    SOURCE_REJECTED = "SourceRejected"
     UPLOAD_FAILED = "UploadFailed"
     # Somebody or something ended the pod.
     CANCELLED = "Cancelled"

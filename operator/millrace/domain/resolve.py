@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from millrace.api.base import seconds
 from millrace.api.dataasset import DataAsset
@@ -11,18 +10,16 @@ from millrace.api.datastore import OBJECT_STORES, DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.api.rundata import Input, Output
-from millrace.domain.assets import find_version
 from millrace.domain.checks import check_mounts, check_nesting
 from millrace.domain.conditions import find
 from millrace.domain.declared import check_declared, with_declared
-from millrace.domain.inline import no_table
 from millrace.domain.kinds import check_kinds
 from millrace.domain.names import revision_name
 from millrace.domain.obstacle import Obstacle
+from millrace.domain.places import check_source, place_of_source, places_of_inputs
 from millrace.domain.reasons import Reason
-from millrace.domain.resolved import NOTHING_MAPPED, Mapped, Resolved, ResolvedInput, ResolvedOutput
+from millrace.domain.resolved import NOTHING_MAPPED, Mapped, Resolved, ResolvedInput, ResolvedOutput, ResolvedSource
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
-from millrace.domain.web import check_uri
 
 
 def check_function(function: Function, settings: Settings) -> Obstacle | None:
@@ -34,11 +31,11 @@ def check_function(function: Function, settings: Settings) -> Obstacle | None:
         return Obstacle(
             Reason.PYTHON_VERSION_NOT_OFFERED, f"spec.pythonVersion {version} is not offered here; offered: {offered}"
         )
-    if len(function.spec.source.inline.encode()) > 128 * 1024:
+    if len((function.spec.source.inline or "").encode()) > 128 * 1024:
         return Obstacle(
             Reason.SOURCE_TOO_LARGE, "spec.source.inline has more than 131072 bytes; keep data and generated code out of it"
         )
-    return check_declared(function)
+    return check_declared(function) or check_source(function)
 
 
 def default_store(stores: Mapping[str, DataStore]) -> DataStore | None:
@@ -153,13 +150,13 @@ def resolve(
             "an output with asset goes to the namespace's default store; give one DataStore the annotation "
             'millrace.dev/is-default: "true"',
         )
-    inputs = []
-    for found in run.spec.inputs:
-        place = _place(found, run, assets, default)
-        if isinstance(place, Obstacle):
-            return place
-        inputs.append(place)
-    named = [place.store for place in inputs if place.store]
+    inputs = places_of_inputs(run, assets, default)
+    if isinstance(inputs, Obstacle):
+        return inputs
+    source = place_of_source(function, run, stores, assets, default)
+    if isinstance(source, Obstacle):
+        return source
+    named = [place.store for place in (*inputs, source) if place and place.store]
     named += [o.data_store.name for o in run.spec.outputs if o.data_store]
     named += [default.metadata.name] if default and needs_default else []
     for name in dict.fromkeys(named):
@@ -188,39 +185,13 @@ def resolve(
         image=own_image or settings.python_versions[version],
         image_is_ours=own_image is None,
         python_version=version,
+        source=ResolvedSource(stores.get(source.store or ""), source.path, source.asset) if source else None,
         inputs=staged,
         outputs=outputs,
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
         mapped=mapped,
     )
-
-
-class _Place(NamedTuple):
-    store: str | None
-    path: str
-    asset: DataAsset | None = None
-
-
-_NO_STORE = _Place(None, "")
-
-
-def _place(found: Input, run: JobRun, assets: Sequence[DataAsset], default: DataStore | None) -> _Place | Obstacle:
-    if found.inline:
-        why = no_table(found.inline)
-        return Obstacle(Reason.INLINE_REJECTED, f"input {found.name}: inline.{why}", heals=False) if why else _NO_STORE
-    if found.uri:
-        return check_uri(found.name, found.uri) or _NO_STORE
-    if found.data_store:
-        return _Place(found.data_store.name, found.data_store.path)
-    version = find_version(found, run, assets)
-    if isinstance(version, Obstacle):
-        return version
-    store = version.spec.data_store or (default.metadata.name if default else None)
-    if store is None:
-        name = version.metadata.name
-        return Obstacle(Reason.DEFAULT_STORE_NOT_FOUND, f"DataAsset {name} is in the default store, and there is none")
-    return _Place(store, version.spec.path, version)
 
 
 def _staged(found: Input, store: str | None, default: DataStore | None) -> bool:

@@ -44,6 +44,15 @@ class ResolvedInput:
 
 
 @dataclass(frozen=True)
+class ResolvedSource:
+    """Where the archive of a zip source is: as for an input, `store` is None for one at a web address."""
+
+    store: DataStore | None
+    path: str
+    asset: DataAsset | None = None
+
+
+@dataclass(frozen=True)
 class ResolvedOutput:
     """An output that is uploaded: its store and its key (below the store's prefix)."""
 
@@ -85,6 +94,7 @@ class Resolved:
     image: str
     image_is_ours: bool
     python_version: str
+    source: ResolvedSource | None  # None: the code stands in the Function
     inputs: tuple[ResolvedInput, ...]
     outputs: tuple[ResolvedOutput, ...]
     logs_store: DataStore | None
@@ -106,18 +116,10 @@ class Resolved:
     @property
     def assets(self) -> dict[str, Any] | None:
         """The versions that the run reads, and the store of those that it makes."""
-        read = [
-            {
-                "name": found.input.name,
-                "asset": found.asset.asset,
-                "version": found.asset.version,
-                "assetUid": found.asset.metadata.uid,
-            }
-            for found in self.inputs
-            if found.asset
-        ]
+        read = [{"name": found.input.name, **_version(found.asset)} for found in self.inputs if found.asset]
+        code = self.source.asset if self.source else None
         made = next((found.store.metadata.name for found in self.outputs if found.output.asset), None)
-        about = {"inputs": read, "store": made}
+        about = {"inputs": read, "source": _version(code) if code else None, "store": made}
         return {key: value for key, value in about.items() if value} or None
 
     @property
@@ -134,7 +136,8 @@ class Resolved:
     @property
     def fetches(self) -> bool:
         """Whether stage asks a web address for a file."""
-        return any(found.fetched for found in self.inputs)
+        by_web = self.source is not None and (self.source.store is None or self.source.store.spec.http is not None)
+        return by_web or any(found.fetched for found in self.inputs)
 
     @property
     def needs_authorities(self) -> bool:
@@ -155,8 +158,21 @@ class Resolved:
         return tuple({store.metadata.name: store for store in used}.values())
 
     @property
+    def needed_stores(self) -> tuple[DataStore, ...]:
+        """Stores without which the pod does not start: those of the data, then the one of the code, if it is another."""
+        return _with(self.data_stores, self.source.store if self.source else None)
+
+    @property
     def stores(self) -> tuple[DataStore, ...]:
-        """Stores of the pod: those of the data, then the one that only stage's cache needs, if it is another."""
-        cache = self.cache_store
-        extra = cache is not None and all(cache.metadata.name != store.metadata.name for store in self.data_stores)
-        return (*self.data_stores, cache) if cache and extra else self.data_stores
+        """Stores of the pod: those that it needs, then the one that only stage's cache needs, if it is another."""
+        return _with(self.needed_stores, self.cache_store)
+
+
+def _with(stores: tuple[DataStore, ...], another: DataStore | None) -> tuple[DataStore, ...]:
+    known = another is None or any(another.metadata.name == store.metadata.name for store in stores)
+    return stores if known or another is None else (*stores, another)
+
+
+def _version(asset: DataAsset) -> dict[str, Any]:
+    """What the status says of a version that is read."""
+    return {"asset": asset.asset, "version": asset.version, "assetUid": asset.metadata.uid}

@@ -11,12 +11,12 @@ from millrace.domain.references import ReferenceRejected, parse
 NAME_BYTES = 255
 
 
-def check_uri(name: str, uri: str) -> Obstacle | None:
-    """What is wrong with the address of an input, if anything: the pod says what is wrong with where it leads."""
+def check_uri(what: str, uri: str) -> Obstacle | None:
+    """What is wrong with an address, if anything: the pod says what is wrong with where it leads."""
     try:
         parse(uri)
     except ReferenceRejected as error:
-        return Obstacle(Reason.REFERENCE_REJECTED, f"input {name}: {error}", heals=False)
+        return Obstacle(Reason.REFERENCE_REJECTED, f"{what}: {error}", heals=False)
     return None
 
 

@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from millrace import protocol
 from millrace.inpod.faults import Fault
-from millrace.inpod.podplan import Json, limit, load_plan, open_stores, web_access
+from millrace.inpod.fetching import Fetch, fetching, in_stores
+from millrace.inpod.podplan import Json, limit, load_plan, open_stores
 from millrace.inpod.report import Log, write_failure, write_termination
 from millrace.inpod.runtime.files import Folder
 from millrace.inpod.runtime.paths import here
 from millrace.inpod.runtime.seal import KEY_BYTES
 
 if TYPE_CHECKING:
-    from millrace.data.model import Staged
-    from millrace.data.stores import Store
     from millrace.inpod.requirements import Installer
 
 AT_ONCE = 4  # jobs: the requirements, and inputs, each with threads of its own
 PROGRESS_SECONDS = 5.0
 ARCHIVE_SECONDS = 10.0  # for stage's own log when it has failed
 LATE_SECONDS = 20.0  # after limits.staging, when something did not end by itself
-Fetch = Callable[..., "Staged"]  # of one input; it takes the progress
 _installers: list[Installer] = []  # what a sudden end has to take along
 
 
@@ -88,11 +86,14 @@ def _stage(plan: Json, deadline: float, log: Log) -> None:
     jobs: list[Callable[[], Json | None]] = []
     if code.get("requirements"):
         jobs.append(_install(plan, deadline, log))
+    about: Json = {}
+    if code.get("zip"):
+        jobs.append(functools.partial(_unpack, plan, deadline, log, about))
     jobs += _inputs(plan, deadline, log)
-    staged = [entry for entry in _do(jobs) if entry is not None]
-    seconds = round(time.monotonic() - began, 3)
-    log(f"done in {seconds} s")
-    write_termination(protocol.STAGE, {"inputs": staged, "seconds": seconds}, ("inputs",))
+    about["inputs"] = [entry for entry in _do(jobs) if entry is not None]
+    about["seconds"] = round(time.monotonic() - began, 3)
+    log(f"done in {about['seconds']} s")
+    write_termination(protocol.STAGE, about, ("inputs",))
 
 
 def make_lock_and_keys() -> None:
@@ -115,6 +116,13 @@ def _install(plan: Json, deadline: float, log: Log) -> Callable[[], None]:
     return functools.partial(install_once, installer, plan, deadline, log)
 
 
+def _unpack(plan: Json, deadline: float, log: Log, about: Json) -> None:
+    """Makes the source out of its zip, and says so under `source`."""
+    from millrace.inpod.source import unpack_source
+
+    about["source"] = unpack_source(plan, deadline, log)
+
+
 def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
     """A job for each input that is to be staged; it returns the input's entry for the termination message."""
     wanted = [item for item in plan.get("inputs") or [] if item.get("stage") and item.get("type") != "value"]
@@ -125,7 +133,7 @@ def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
     from millrace.inpod.mount import check_mount
 
     try:
-        stores = open_stores(plan, [item["store"] for item in wanted if "store" in item and "uri" not in item])
+        stores = open_stores(plan, in_stores(wanted))
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
     jobs: list[Callable[[], Json]] = []
@@ -137,22 +145,8 @@ def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
             copies = any(not other.get("mount") for other in wanted)
             jobs.append(functools.partial(check_mount, item, stores[item["store"]], log, beside_copies=copies))
             continue
-        fetch = _by_https(plan, item, deadline) if "uri" in item else _from_store(stores[item["store"]], item, deadline)
-        jobs.append(functools.partial(_stage_one, item, fetch, log))
+        jobs.append(functools.partial(_stage_one, item, fetching(plan, item, stores, deadline), log))
     return jobs
-
-
-def _from_store(store: Store, item: Json, deadline: float) -> Fetch:
-    from millrace.data.download import stage_input
-
-    return functools.partial(stage_input, store, {**item, "path": here(item["path"])}, deadline=deadline)
-
-
-def _by_https(plan: Json, item: Json, deadline: float) -> Fetch:
-    from millrace.data.web import stage_web
-
-    access = web_access(plan, item.get("store"))
-    return functools.partial(stage_web, {**item, "path": here(item["path"])}, deadline=deadline, **access)
 
 
 def _do(jobs: list[Callable[[], Json | None]]) -> list[Json | None]:

@@ -188,7 +188,14 @@ def _check(what: str, faults: Iterable[str]) -> None:
 def _of_function(spec: Object) -> Iterator[str]:
     if ("handler" in spec) == ("script" in spec):
         yield "spec: exactly one of handler, script must be set"
-    if spec.get("script", "main.py") != "main.py":
+    source = spec.get("source") or {}
+    if ("inline" in source) == ("zip" in source):
+        yield "spec.source: exactly one of inline, zip must be set"
+    if "zip" in source and source["zip"]["uri"].startswith("http://"):
+        yield "spec.source.zip: uri must not be http, which anybody on the way can change; use https"
+    if "zip" in source and source["zip"]["uri"].startswith("https://") and "sha256" not in source["zip"]:
+        yield "spec.source.zip: sha256 must be set for code from a web address"
+    if "inline" in source and spec.get("script", "main.py") != "main.py":
         yield "spec.script must be main.py: that is the file of an inline source"
     if "image" in spec and "baseImage" in spec:
         yield "spec: image and baseImage exclude each other: nothing is installed on a prebuilt image"

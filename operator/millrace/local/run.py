@@ -168,7 +168,7 @@ class LocalRun:
 
     async def _reachable(self, found: Resolved, workshop: Path) -> Obstacle | None:
         """What keeps a store from being used, if anything does: the operator's probe, so that nothing waits for a store."""
-        for number, store in enumerate(found.data_stores):  # requirements do without theirs
+        for number, store in enumerate(found.needed_stores):  # requirements do without theirs
             if store.spec.place is None:
                 continue
             if store.spec.volume:

@@ -57,7 +57,10 @@ FINAL = {
     Reason.NEEDS_BUILD,
     Reason.UPLOAD_FAILED,
     Reason.START_ERROR,
+    Reason.CHECKSUM_MISMATCH,
+    Reason.SOURCE_REJECTED,
 }
+STAGES_OWN = {Reason.CHECKSUM_MISMATCH, Reason.SOURCE_REJECTED}  # that its exit code does not tell
 
 SIGKILL, SIGTERM = 137, 143  # exit codes of processes that died of them
 # How the kubelet words that a pod has used more disk than it may, in contrast to a node that is short of it.
@@ -81,6 +84,8 @@ def _verdict(container: ContainerFacts, message: str) -> Failure:
     if code == SIGKILL and not message:
         killed = f"{container.name} was killed (exit code 137): for lack of memory, or with its pod"
         return Failure(Reason.KILLED, killed)
+    if code == p.EXIT_STAGE_FAILED and container.name == p.STAGE and container.report().get("reason") in STAGES_OWN:
+        own = Reason(container.report()["reason"])
     reason = own or {p.MAIN: Reason.USER_ERROR, p.STAGE: Reason.STAGE_FAILED}.get(container.name, Reason.UPLOAD_FAILED)
     # User code is not run again for an upload that failed; for one that was killed it is, where the run has retries.
     again = container.name != p.COLLECT and reason not in FINAL
@@ -92,7 +97,7 @@ def _of_container(container: ContainerFacts) -> Failure:
     report = container.report()
     message = str(report.get("message") or ("" if report else container.message))
     data = container.name == p.STAGE and container.exit_code == p.EXIT_STAGE_FAILED
-    if data and report.get("reason") not in (None, Reason.STAGE_FAILED):
+    if data and report.get("reason") not in (None, Reason.STAGE_FAILED, *STAGES_OWN):
         message = f"{report['reason']}: {message}"  # the data plane's own word, as in those of collect and of stores
     message = message[:1024]
     return replace(

@@ -44,6 +44,12 @@ def inputs_of(pod: PodFacts) -> list[dict[str, Any]]:
     return _entries(pod.container(p.STAGE).report().get("inputs"))
 
 
+def source_of(pod: PodFacts) -> dict[str, Any]:
+    """What stage reports about the archive of the code."""
+    found = pod.container(p.STAGE).report().get("source")
+    return found if isinstance(found, dict) else {}
+
+
 def outputs_of(pod: PodFacts, assets: Mapping[str, str], versions: Mapping[str, str]) -> list[dict[str, Any]]:
     """What collect reports as published; `assets` maps outputs to their assets, `versions` to the versions made."""
     about = {name: {"asset": asset} for name, asset in assets.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,7 +51,7 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
         marks = [Mark("Ready", status=True, reason=Reason.VALID)]
         if find(function.status.conditions, "Stalled"):
             marks.append(Mark("Stalled", status=False, reason=Reason.VALID))
-        status["revision"] = current
+        status |= {"revision": current, "source": _code(function)}
     superseded = [
         Delete("ConfigMap", meta.namespace, name, uid)
         for name, uid in sorted(s.revisions.items())
@@ -61,3 +62,11 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
         # A run may be about to start with what was current a moment ago.
         return Plan((*actions, write), again=SUPERSEDED_SECONDS if superseded else None)
     return Plan((*actions, *superseded))
+
+
+def _code(function: Function) -> dict[str, str] | None:
+    """What is known of the code: nobody reads the archive of a zip source before a run does."""
+    source = function.spec.source
+    if source.zip:
+        return {"sha256": source.zip.sha256} if source.zip.sha256 else None
+    return {"sha256": hashlib.sha256((source.inline or "").encode()).hexdigest()}

@@ -14,7 +14,7 @@ from millrace.domain.conditions import Mark, find
 from millrace.domain.reasons import Reason
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
-from millrace.observe.run import inputs_of, logs_of, outputs_of, times_of, warnings_of
+from millrace.observe.run import inputs_of, logs_of, outputs_of, source_of, times_of, warnings_of
 from millrace.reconcile.plan import Action, Emit, Plan
 from millrace.reconcile.status import conditions_patch, patch
 
@@ -122,6 +122,12 @@ def inputs_known(run: JobRun, assets: Mapping[str, Any] | None, pod: PodFacts | 
     return list(found.values())
 
 
+def source_known(run: JobRun, assets: Mapping[str, Any] | None, pod: PodFacts | None) -> dict[str, Any]:
+    """The code, where it is a zip: likewise."""
+    known = run.status.source.dump() if run.status.source else {}
+    return {**known, **((assets or {}).get("source") or {}), **(source_of(pod) if pod else {})}
+
+
 def tell(run: JobRun, reason: str, message: str, *, warning: bool) -> Emit:
     """An Event about the run."""
     meta = run.metadata
@@ -166,6 +172,8 @@ def progress(
     status["times"] = {**times, **(times_of(pod) if pod else {})}
     if inputs := inputs_known(run, assets, pod):
         status["inputs"] = inputs
+    if source := source_known(run, assets, pod):
+        status["source"] = source
     return _write(run, marks, status, now)
 
 
@@ -214,6 +222,7 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
                 entry["dataStore"] = place
         found = {
             "inputs": inputs_known(run, outcome.job.assets if outcome.job else None, pod),
+            "source": source_known(run, outcome.job.assets if outcome.job else None, pod),
             "outputs": outputs,
             "warnings": warnings_of(pod),
             "logs": logs_of(pod),

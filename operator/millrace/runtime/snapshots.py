@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from millrace.api.dataasset import DataAsset
@@ -27,7 +28,7 @@ from millrace.reconcile.snapshot import RunSnapshot
 from millrace.runtime.left import left
 from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.made import made_run
-from millrace.runtime.store import Key, Store, controller_uid
+from millrace.runtime.store import Key, Object, Store, controller_uid
 from millrace.runtime.typed import newest_pod, stores_of, valid
 
 
@@ -54,7 +55,7 @@ def run_snapshot(
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: newest_pod(store, job.uid) for job in jobs}
     bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
-    assets = named_assets(run)
+    assets = named_assets(run, made.function)
     return RunSnapshot(
         run=run,
         function=made.function,
@@ -154,6 +155,11 @@ def dataasset_snapshot(
     )
 
 
+def _read(status: Object) -> Iterable[Object]:
+    """What a run's status says of its inputs and its code."""
+    return (*(status.get("inputs") or []), status.get("source") or {})
+
+
 def reclaim_snapshot(store: Store, key: Key, learned: Learned, now: datetime) -> ReclaimSnapshot | None:
     """Snapshot of a Job that deletes an asset's data; None where it is gone, or another one."""
     found = store.get(key)
@@ -164,7 +170,7 @@ def reclaim_snapshot(store: Store, key: Key, learned: Learned, now: datetime) ->
     readers = (
         run["metadata"]["name"]
         for run in store.unfinished(key.namespace)
-        if any(entry.get("assetUid") == subject.uid for entry in run["status"].get("inputs") or [])
+        if subject.uid in {entry.get("assetUid") for entry in _read(run["status"])}
     )
     return ReclaimSnapshot(
         job=job,

@@ -48,8 +48,24 @@ MALFORMED = "not a name of an environment variable: "
 BODY = "should match '"  # a pattern
 TYPE = "must be of type "
 
+ZIP: Object = {"uri": "lake/paths/code.zip", "sha256": "0" * 64}
 KINDS_OF_STORES = "exactly one of s3, azureBlob, gcs, http, volume must be set"
 REFUSED: dict[str, tuple[Object, str, str]] = {
+    # of a zip source
+    "two sources": (function(source={"inline": "x", "zip": ZIP}), "spec.source", "exactly one of inline, zip must be set"),
+    "a zip without a place": (function(source={"zip": {}}), "spec.source.zip.uri", "Required value"),
+    "no sum": (function(source={"zip": {**ZIP, "sha256": "0" * 63}}), "spec.source.zip.sha256", BODY),
+    "a sum in capitals": (function(source={"zip": {**ZIP, "sha256": "A" * 64}}), "spec.source.zip.sha256", BODY),
+    "code from the web without its sum": (
+        function(source={"zip": {"uri": "https://code.test/a.zip"}}),
+        "spec.source.zip",
+        "sha256 must be set for code from a web address",
+    ),
+    "code by http": (
+        function(source={"zip": {**ZIP, "uri": "http://code.test/a.zip"}}),
+        "spec.source.zip",
+        "uri must not be http",
+    ),
     # of a Deployment
     "a Deployment without a Function": (deployment(functionRef=None), "spec.functionRef", "Required value"),
     "a Deployment that serves": (deployment(action="serve"), "spec.action", 'supported values: "job"'),
@@ -104,7 +120,7 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "glob of an inline file": (inline(type="uri_file", glob="*"), "spec.inputs[0]", "glob goes with type uri_folder only"),
     # missing
     "no source": (function(source=None), "spec.source", "Required value"),
-    "empty source": (function(source={}), "spec.source.inline", "Required value"),
+    "empty source": (function(source={}), "spec.source", "exactly one of inline, zip must be set"),
     "no bucket": (store(bucket=None), "spec.s3.bucket", "Required value"),
     "no bucket of Google's": (store_spec(s3=None, gcs={}), "spec.gcs.bucket", "Required value"),
     "no container": (store_spec(s3=None, azureBlob={"account": "lakes"}), "spec.azureBlob.container", "Required value"),

@@ -118,6 +118,18 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+def test_a_folder_of_code_is_run_from_its_zip(here: Here) -> None:
+    here.put("code/main.py", b"import rules\n\n\ndef predict(value):\n    print(value * rules.LIMIT, rules.__file__)\n")
+    here.put("code/rules.py", b"LIMIT = 7\n")
+    here.put("code/tools/report.py", b"import rules\nprint('report', rules.LIMIT)\n")
+    done = here("code", "--handler", "main:predict", "--param", "value=3", "--python", PYTHON)
+    assert done.code == 0, done.err
+    assert done.out.startswith("21 ")
+    assert str(here.folder) not in done.out.split()[1].replace(str(here.temporary), "")
+    done = here("code", "--script", "tools/report.py", "--python", PYTHON)
+    assert (done.code, done.out) == (0, "report 7\n"), done.err
+
+
 def input_of(path: str, **more: Any) -> list[dict[str, Any]]:
     return [{"name": "data", "dataStore": {"name": "heart", "path": path}, **more}]
 

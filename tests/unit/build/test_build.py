@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ RUNS: dict[str, tuple[Object, Object]] = {
     "inputs, outputs, scratch": ({"inputs": [{"name": "d", **DATA}], "outputs": [OUTPUT], "scratch": {"size": 10_000}}, {}),
     "a base image": ({}, {"baseImage": "base:1"}),
     "requirements": ({}, {"requirements": ["x==1"]}),
+    "a zip": ({}, {"source": {"zip": {"uri": "lake/paths/heart.zip"}}}),
     "no logs": ({"inputs": [{"name": "data", **DATA}], "logs": "None"}, {}),
     "logs only": ({"logs": "Archive"}, {}),
 }
@@ -252,3 +254,25 @@ def test_a_further_attempt_asks_for_the_identity_as_the_first_did() -> None:
     assert metadata["labels"][AZURE_IDENTITY] == "true"
     assert "batch.kubernetes.io/controller-uid" not in metadata["labels"]
     assert metadata["annotations"][AZURE_WITHOUT] == "main"
+
+
+def test_the_store_of_the_code_is_stages_alone() -> None:
+    """The keys of the store of a zip source are in no container but stage, and main cannot write to its source."""
+    code = {"source": {"zip": {"uri": "lake/paths/heart.zip"}}}
+    vault = store("vault", default=False, credentials={"secretRef": {"name": "vault-keys"}})
+    found = resolve(
+        run(outputs=[{"name": "scores", "dataStore": {"name": "vault", "path": "out"}}]),
+        function(**code),
+        {"lake": LAKE, "vault": vault},
+        (),
+        SETTINGS,
+    )
+    assert isinstance(found, Resolved), found
+    # The logs go to the default store, which would be the code's: not here.
+    parts = containers(run_job(replace(found, logs_store=None), SETTINGS, 1))
+    holders = {name for name, part in parts.items() if "lake-keys" in json.dumps(part)}
+    assert holders == {"stage"}
+    mounts = {name: {m["name"]: m for m in part["volumeMounts"]} for name, part in parts.items()}
+    assert mounts["main"]["source"]["readOnly"]
+    assert "readOnly" not in mounts["stage"]["source"]
+    assert "source" not in mounts["collect"]

@@ -220,3 +220,19 @@ def test_a_failed_stage_says_the_store_s_reason_first(report: dict[str, str], me
     stage = ContainerFacts("stage", exit_code=248, reason="Error", message=json.dumps(report))
     found = of_pod(PodFacts("p", "Failed", "2026-01-31T08:00:00Z", containers={"stage": stage}))
     assert (found.reason, found.message) == ("StageFailed", message)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "message", "again"),
+    [
+        ("ChecksumMismatch", "ChecksumMismatch", "why", False),
+        ("SourceRejected", "SourceRejected", "why", False),
+        ("NotFound", "StageFailed", "NotFound: why", True),
+    ],
+)
+def test_what_another_attempt_cannot_change_about_what_was_staged_is_a_reason_of_its_own(
+    said: str, reason: str, message: str, again: bool
+) -> None:
+    stage = ContainerFacts("stage", exit_code=248, reason="Error", message=json.dumps({"reason": said, "message": "why"}))
+    found = of_pod(PodFacts("p", "Failed", "2026-01-31T08:00:00Z", containers={"stage": stage}))
+    assert (found.reason, found.message, found.again) == (reason, message, again)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from fixtures.objects import REVISION, SETTINGS, at, condition, function, stamp, status_writes
 from millrace.reconcile.function import FunctionSnapshot, reconcile_function
 from unit.reconcile.cases import short
 
-READY = {"observedGeneration": 1, "revision": REVISION, "conditions": [condition("Ready", "True", "Valid")]}
+ZIP = {"uri": "lake/paths/code.zip", "sha256": "5" * 64}
+READY = {
+    "observedGeneration": 1,
+    "revision": REVISION,
+    "source": {"sha256": hashlib.sha256(b"def main(): ...").hexdigest()},
+    "conditions": [condition("Ready", "True", "Valid")],
+}
 HERE = {REVISION: "uid-1"}
 
 
@@ -49,6 +57,11 @@ CASES: dict[str, tuple[FunctionSnapshot, str | None, tuple[str, ...]]] = {
         "Valid",
         (),
     ),
+    "a zip source whose reference is none": (
+        seen(function(source={"zip": {"uri": "hdfs://name/code.zip"}})),
+        "ReferenceRejected",
+        (),
+    ),
     "being deleted": (seen(function(meta={"deletionTimestamp": stamp(0)})), None, ()),
 }
 
@@ -69,6 +82,22 @@ def test_what_is_done(name: str) -> None:
             assert (conditions["Stalled"]["reason"], conditions["Stalled"]["status"]) == (reason, str(reason != "Valid"))
         assert reason == "Valid" or "Stalled" in conditions, "kstatus would wait for it"
         assert ("revision" in status) == (reason == "Valid")
+
+
+@pytest.mark.parametrize(
+    ("source", "known"),
+    [
+        ({"inline": "pass"}, {"sha256": hashlib.sha256(b"pass").hexdigest()}),
+        ({"zip": ZIP}, {"sha256": "5" * 64}),
+        ({"zip": {"uri": ZIP["uri"]}}, None),
+    ],
+)
+def test_the_status_says_which_code_it_is_as_far_as_the_manifest_says_it(
+    source: dict[str, object], known: dict[str, str] | None
+) -> None:
+    before = {"source": {"sha256": "0" * 64}}
+    [status] = status_writes(reconcile_function(seen(function(source=source, status=before))))
+    assert status["source"] == known
 
 
 def test_a_superseded_revision_is_looked_at_again() -> None:
