@@ -38,7 +38,18 @@ def ended(name: str, ago: float, *, failed: bool = False, stores: tuple[str, ...
 def seen(retention: Any, *runs: Ended, jobs: list[tuple[JobFacts, PodFacts | None]] | None = None, **changes: Any) -> Part:
     left = Left(runs, tuple(jobs or ()), {"lake": LAKE, "warehouse": WAREHOUSE})
     found = DeploymentSnapshot(
-        deployment(retention=retention), None, {}, frozenset(), 0, (), SETTINGS, at(0), replace(left, **changes)
+        deployment(retention=retention),
+        None,
+        {},
+        frozenset(),
+        0,
+        (),
+        None,
+        (),
+        Learned(),
+        SETTINGS,
+        at(0),
+        replace(left, **changes),
     )
     return retain(found)
 
