@@ -25,7 +25,7 @@ from millrace.domain.reasons import Reason
 from millrace.domain.resolved import Mapped
 from millrace.domain.template import deployment_revision
 from millrace.reconcile.deployment import DeploymentSnapshot, reconcile_deployment
-from millrace.reconcile.plan import Create, Plan
+from millrace.reconcile.plan import Create, Learned, Plan
 from millrace.reconcile.run import reconcile_run
 
 Object = dict[str, Any]
@@ -43,7 +43,7 @@ PERIODIC: Object = {"executionRule": "periodic", "schedule": {"cron": "0 0 * * *
 
 def seen(subject: Deployment, code: Function | None = CODE) -> DeploymentSnapshot:
     current = deployment_revision("scoring", subject.spec)
-    return DeploymentSnapshot(subject, code, {current: "uid"}, frozenset(), 0, (), SETTINGS, at(0))
+    return DeploymentSnapshot(subject, code, {current: "uid"}, frozenset(), 0, (), None, (), Learned(), SETTINGS, at(0))
 
 
 def told(plan: Plan) -> tuple[Object, Object]:
