@@ -16,3 +16,7 @@ class Refused(Exception):
     def __init__(self, message: str, *hints: str, code: int = REFUSED) -> None:
         super().__init__(message)
         self.message, self.hints, self.code = message, hints, code
+
+    def __str__(self) -> str:
+        """What a program shows that lets it pass."""
+        return "\n  ".join((self.message, *self.hints))
