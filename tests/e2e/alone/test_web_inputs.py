@@ -87,7 +87,7 @@ def test_a_file_of_a_server_that_the_installation_allows_is_staged_and_a_wrong_s
         (pod,) = namespace.pods("fetch")
         assert namespace.kubectl("logs", pod["metadata"]["name"], "-c", "main") == f"{ROWS.decode()} moved\n"
         wrong = run("wrong", "/rows.csv", sha256="0" * 64)["failure"]
-        assert (wrong["reason"], wrong["container"]) == ("StageFailed", "stage")
+        assert (wrong["reason"], wrong["container"]) == ("ChecksumMismatch", "stage")
         assert hashlib.sha256(ROWS).hexdigest() in wrong["message"]
         away = run("away", "/away")["failure"]
         assert "10.0.0.1 is a private address" in away["message"]

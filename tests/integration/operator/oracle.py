@@ -32,6 +32,7 @@ WRITES = {
     ("patch", "dataassets/status"),
     ("patch", "datastores/status"),
     ("patch", "deployments/status"),
+    ("delete", "jobruns"),
     ("patch", "functions/status"),
     ("patch", "jobruns/status"),
     ("patch", "jobs"),

@@ -102,6 +102,7 @@ def test_a_namespace_without_its_role_is_left_out(api_server: ApiServer) -> None
             "configmaps",
             "pods",
             "jobs",
+            "cronjobs",
             "datastores",
             "dataassets",
             "functions",

@@ -16,6 +16,10 @@ from support.store import data_store
 HOST = {"name": "host", "hostPath": {"path": "/"}}
 
 
+# No more by schedule, and none of what it has made is kept.
+OVER = {"executionRule": "manual", "schedule": None, "retention": {"runs": {"amount": 0}}}
+
+
 @pytest.mark.slow
 def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None:
     with operator(api_server, start=False) as rig:
@@ -51,24 +55,27 @@ def test_every_right_that_the_chart_gives_is_used(api_server: ApiServer) -> None
         rig.run("makes", outputs=[{"name": "out", "asset": "scores"}], logs="None")
         publish(rig, "makes", "out")
         rig.phase("makes", "Succeeded")
-        before = rig.api.get("functions", rig.namespace, "f")["status"]["revision"]
+        revision = lambda: rig.api.get("functions", rig.namespace, "f")["status"]["revision"]  # noqa: E731
+        before = revision()
         rig.api.merge("functions", rig.namespace, "f", {"spec": {"source": {"inline": "def main(): print()"}}})
-        revised = lambda: rig.api.get("functions", rig.namespace, "f")["status"]["revision"] != before  # noqa: E731
-        patiently("the new revision", revised)
+        patiently("the new revision", lambda: revision() != before)
         # The CronJob is put right and deleted, and its schedule has missed a run of this year.
         schedule = lambda: rig.api.get("deployments", rig.namespace, "p").get("status", {}).get("schedule", {})  # noqa: E731
         patiently("it is settled", lambda: schedule().get("next"))
         rig.api.merge("cronjobs", rig.namespace, "p", {"spec": {"suspend": True}})
         patiently("it is put right", lambda: not rig.api.get("cronjobs", rig.namespace, "p")["spec"]["suspend"])
         rig.api.merge("deployments/status", rig.namespace, "p", {"status": {"schedule": {"since": "2020-06-01T00:00:00Z"}}})
-        ours = lambda run: run["metadata"]["name"].startswith("p-")  # noqa: E731
-        patiently("its run", lambda: any(map(ours, rig.api.list("jobruns", rig.namespace))))
-        rig.api.merge("deployments", rig.namespace, "p", {"spec": {"executionRule": "manual", "schedule": None}})
+        made = lambda: [run for run in rig.api.list("jobruns", rig.namespace) if run["metadata"]["name"].startswith("p-")]  # noqa: E731
+        patiently("its run", made)
+        # And that is over, and is not kept.
+        rig.api.merge("jobruns", rig.namespace, made()[0]["metadata"]["name"], {"spec": {"cancel": True}})
+        rig.api.merge("deployments", rig.namespace, "p", {"spec": OVER})
+        patiently("the run goes", lambda: not made())
         # A Job that gets no pod: Pod Security refuses it.
         rig.run("two", volumes=[HOST])
         rig.phase("two", "Blocked")
 
-        roles = [found for found in rendered(rig.namespace, rig.namespaces) if found["kind"] == "Role"]
+        roles = (found for found in rendered(rig.namespace, rig.namespaces) if found["kind"] == "Role")
         rules = [rule for role in roles for rule in role["rules"]]
         given = {(verb, name) for rule in rules for verb in rule["verbs"] for name in rule["resources"]}
 
