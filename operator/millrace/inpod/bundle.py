@@ -19,6 +19,9 @@ FILES = ("__init__.py", "protocol.py", "inpod/__init__.py")
 RUNTIME = "inpod/runtime"
 
 MAIN = """\
+import _signal  # the part of signal that is there without an import: enum and re take 20 ms
+# Process 1 does not get a signal that it has no handler for. One that is blocked waits until there is one (Signals).
+_signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT))
 import os
 import sys
 

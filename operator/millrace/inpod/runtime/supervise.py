@@ -23,7 +23,8 @@ FULL_SECONDS = 1.0  # between SIGTERM and SIGKILL when the scratch space is full
 class Signals:
     """Signals of this process as bytes in a pipe, so that poll wakes for them.
 
-    Made first of all: the kernel does not deliver to process 1 a signal that it has no handler for.
+    Made first of all: the kernel does not deliver to process 1 a signal that it has no handler for. Those that came before
+    were blocked by the first line that this process has run (bundle.py).
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Signals:
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
 
