@@ -18,12 +18,12 @@ from millrace.domain.settings import Settings
 from millrace.observe.job import JobFacts
 from millrace.reconcile.mapping import mapping
 from millrace.reconcile.part import Part
-from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Learned, Manifest, PatchStatus, Plan
+from millrace.reconcile.plan import NOTHING, Create, Learned, Manifest, PatchStatus, Plan
 from millrace.reconcile.retention import Left, retain
+from millrace.reconcile.revisions import tidy
 from millrace.reconcile.schedule import run_by_schedule
 from millrace.reconcile.status import conditions_patch, patch
 
-SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
 TOLD = 20  # positions that one pass tells: of a long queue everybody's changes with each start
 TELL_SECONDS = 2  # until the next pass, where there is more to tell
 
@@ -78,21 +78,12 @@ def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
     for part in parts:
         status |= part.status
     write = patch("Deployment", meta, deployment.status.dump(), status)
-    superseded = tuple(
-        Delete("ConfigMap", meta.namespace, name, uid)
-        for name, uid in sorted(s.revisions.items())
-        if name != current and name not in s.in_use
-    )
-    waits = [part.again for part in parts if part.again is not None]
-    written: tuple[Action, ...] = ()
-    if write:
-        written = (write,)
-        # A run may be about to be queued with what was current a moment ago.
-        waits += [SUPERSEDED_SECONDS] if superseded else []
-        superseded = ()
+    old = tidy(meta.namespace, s.revisions, current, s.in_use, written=write is not None)
+    waits = [again for again in (old.again, *(part.again for part in parts)) if again is not None]
+    written = (write,) if write else ()
     before = (action for part in parts for action in part.before)
     after = (action for part in parts for action in part.actions)
-    return Plan((*made, *before, *written, *superseded, *after), again=min(waits, default=None))
+    return Plan((*made, *before, *written, *old.actions, *after), again=min(waits, default=None))
 
 
 def _function(s: DeploymentSnapshot) -> Part:

@@ -12,10 +12,9 @@ from millrace.domain.conditions import Mark, find
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
-from millrace.reconcile.plan import NOTHING, Action, Create, Delete, Plan
+from millrace.reconcile.plan import NOTHING, Action, Create, Plan
+from millrace.reconcile.revisions import tidy
 from millrace.reconcile.status import conditions_patch, patch
-
-SUPERSEDED_SECONDS = 60  # before a revision goes that is not current any more
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,11 @@ def reconcile_function(s: FunctionSnapshot) -> Plan:
         if find(function.status.conditions, "Stalled"):
             marks.append(Mark("Stalled", status=False, reason=Reason.VALID))
         status |= {"revision": current, "source": _code(function)}
-    superseded = [
-        Delete("ConfigMap", meta.namespace, name, uid)
-        for name, uid in sorted(s.revisions.items())
-        if name != current and name not in s.in_use
-    ]
     status["conditions"] = conditions_patch(function.status.conditions, marks, now=s.now, generation=meta.generation)
     if write := patch("Function", meta, function.status.dump(), status):
-        # A run may be about to start with what was current a moment ago.
-        return Plan((*actions, write), again=SUPERSEDED_SECONDS if superseded else None)
-    return Plan((*actions, *superseded))
+        actions.append(write)
+    old = tidy(meta.namespace, s.revisions, current, s.in_use, written=write is not None)
+    return Plan((*actions, *old.actions), again=old.again)
 
 
 def _code(function: Function) -> dict[str, str] | None:

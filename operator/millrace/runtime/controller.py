@@ -29,7 +29,6 @@ from millrace.runtime.wake import SHARED_KINDS, Waker
 log = structlog.get_logger()
 
 WORKERS = 16
-TIDY_SECONDS = 60  # until a Function is looked at after a run of it has ended
 AWAY_SECONDS = 0.5  # between two looks at an API server that is away
 
 
@@ -154,8 +153,7 @@ class Controller:
         if written and (found := self.store.get(key)):
             # The answer to our write is in the store already, so its watch event will say nothing new.
             self.waker.waiting_for(key.kind, found)
-        if _count_finished(plan):
-            self._may_tidy(key)
+        _count_finished(plan)
         if plan.again is not None:
             self.queue.add_after(key, plan.again)
 
@@ -179,19 +177,6 @@ class Controller:
             )
             self.store.lines.set_starting(group, label_value(key.name), place_of(run) if run and starts else None)
         return group
-
-    def _may_tidy(self, key: Key) -> None:
-        """A run is over: its Function may have a revision that nobody needs any more. There is no hurry."""
-        run = self.store.get(key)
-        if run is None:
-            return
-        named = run["spec"].get("functionRef")
-        if of := run["spec"].get("deploymentRef"):
-            deployment = self.store.get(Key("Deployment", key.namespace, of["name"]))
-            named = deployment["spec"]["functionRef"] if deployment else None
-            self.queue.add_after(Key("Deployment", key.namespace, of["name"]), TIDY_SECONDS)
-        if named:
-            self.queue.add_after(Key("Function", key.namespace, named["name"]), TIDY_SECONDS)
 
     def _decide(self, key: Key) -> Plan:
         now = datetime.now(UTC)
@@ -218,8 +203,7 @@ class Controller:
                 return reconcile_datastore(datastore) if datastore else NOTHING
 
 
-def _count_finished(plan: Plan) -> bool:
+def _count_finished(plan: Plan) -> None:
     ends = [a.status for a in plan.actions if isinstance(a, PatchStatus) and a.kind == "JobRun" and "duration" in a.status]
     for status in ends:
         metrics.RUNS_FINISHED.labels(status["phase"], status.get("failure", {}).get("reason", "")).inc()
-    return bool(ends)

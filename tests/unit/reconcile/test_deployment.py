@@ -123,7 +123,7 @@ def test_superseded_revisions_go_when_no_run_is_made_of_them() -> None:
     settled = seen(
         deployment=deployment(status=status), revisions={CURRENT: "1", "old": "2", "used": "3"}, in_use=frozenset({"used"})
     )
-    assert reconcile_deployment(settled) == Plan((Delete("ConfigMap", "tenant", "old", "2"),))
+    assert reconcile_deployment(settled) == Plan((Delete("ConfigMap", "tenant", "old", "2"),), again=60)
 
 
 def test_positions_are_told_sparingly_the_next_ones_first() -> None:

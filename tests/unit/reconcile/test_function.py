@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.objects import REVISION, SETTINGS, at, condition, function, stamp, status_writes
 from millrace.reconcile.function import FunctionSnapshot, reconcile_function
+from millrace.reconcile.plan import NOTHING, Delete, Plan
 from unit.reconcile.cases import short
 
 ZIP = {"uri": "lake/paths/code.zip", "sha256": "5" * 64}
@@ -100,5 +101,10 @@ def test_the_status_says_which_code_it_is_as_far_as_the_manifest_says_it(
     assert status["source"] == known
 
 
-def test_a_superseded_revision_is_looked_at_again() -> None:
-    assert reconcile_function(seen(revisions={"heart-old": "uid-0"})).again == 60
+def test_old_revisions_are_looked_at_until_the_last_that_needs_one_is_over() -> None:
+    both = {**HERE, "heart-old": "uid-0"}
+    assert reconcile_function(seen(revisions=both)).again == 60, "a run may be about to start with it"
+    ready = function(status=READY)
+    assert reconcile_function(seen(ready, both, frozenset({"heart-old"}))) == Plan(again=60)
+    assert reconcile_function(seen(ready, both)) == Plan((Delete("ConfigMap", "tenant", "heart-old", "uid-0"),))
+    assert reconcile_function(seen(ready, HERE)) == NOTHING
