@@ -284,7 +284,7 @@ def test_it_goes_on_at_once_after_the_api_server_was_away(api_server: ApiServer,
         else:
             rig.proxy.up()
         back = time.monotonic()
-        with recovery(within=2.5):  # 2, and half of one for this test's own looks
+        with recovery(within=5):  # F09; the benchmark `outage` measures it
             rig.phase("works", "Succeeded")
             rig.job("new")
             rig.job("fails-2")

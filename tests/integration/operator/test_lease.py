@@ -188,7 +188,7 @@ def test_both_are_cut_off_for_longer_than_the_lease_and_one_goes_on_at_once(
         patiently("longer than the lease", lambda: time.monotonic() - down > 12)
         for rig in (a, b):
             rig.proxy.up()
-        with recovery(within=2.5):  # 2, and half of one for this test's own looks
+        with recovery(within=5):  # F09; the benchmark `outage` measures it
             a.phase("works", "Succeeded")
             a.job("new")
 
