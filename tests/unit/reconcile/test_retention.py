@@ -142,6 +142,12 @@ def test_one_job_at_a_time_gathers_what_waits_unless_it_is_full(monkeypatch: pyt
     assert brief(full) == ["artifacts: b/artifacts c/artifacts"]
 
 
+def test_a_job_records_all_that_it_deletes_of_a_run_also_where_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"runs": {"amount": 0}, "artifacts": {"age": "1s"}}
+    monkeypatch.setattr(subject, "THINGS", 1)
+    assert brief(seen(both, ended("a", 60), ended("b", 50))) == ["now: a/artifacts a/logs"]
+
+
 def test_one_job_at_a_time_deletes() -> None:
     retention = {"runs": {"amount": 0}}
     [made] = seen(retention, OLD).actions
