@@ -24,6 +24,7 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
 from support.cluster import API_VERSION, Namespace, Object, condition, function, job_run
+from support.command import Command
 from support.emulators import ACCOUNT, ACCOUNT_KEY, running_azurite, running_fake_gcs
 from support.identities import Authority, running_authority
 from support.store import ENDPOINT, new_bucket, root_keys, secret
@@ -246,3 +247,21 @@ def denied(text: str, where: str) -> None:
     """The message has the reason, and host and bucket."""
     assert "AccessDenied: " in text, text
     assert where in text, text
+
+
+def test_what_only_runs_may_read_is_downloaded_through_one_with_its_account(
+    millrace: Command, namespace: Namespace, admin: MinioAdmin
+) -> None:
+    place = in_minio(admin, "identity of the run")
+    meta: Object = {"name": "store", "annotations": {"millrace.dev/is-default": "true"}}
+    output = {"dataStore": {"name": "store", "path": "out"}, "name": "res"}
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "writer"}},
+        {"apiVersion": API_VERSION, "kind": "DataStore", "metadata": meta, "spec": place.spec},
+        function("use", CODE),
+        job_run("write", "use", outputs=[output], logs="None", serviceAccountName="writer"),
+    )
+    assert namespace.finished("write")["phase"] == "Succeeded"
+    _, err = millrace("download", "write", "--extract")
+    assert "knows the ServiceAccounts of runs only" in err
+    assert (millrace.folder / "write/res/b.txt").read_text() == "made"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from typing import Any
 
 from support.cluster import API_VERSION, Namespace, Object, condition, function, job_run
+from support.command import Command
 from support.store import Bucket, becomes
 
 MAKE = """
@@ -14,6 +16,14 @@ def main(mark):
     out = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"])
     (out / "deep").mkdir()
     (out / "deep/a.csv").write_text(mark)
+"""
+MAKE_BOTH = """
+import os, pathlib
+def main(mark):
+    for name in ("tree", "res"):
+        folder = pathlib.Path(os.environ["BATCH_OUTPUT_DIR"], name, "deep")
+        folder.mkdir(parents=True)
+        (folder / "a.csv").write_text(mark)
 """
 TELL = """
 import errno, json, os, pathlib
@@ -133,3 +143,22 @@ def test_what_a_store_of_that_kind_cannot_do_fails_with_the_field_and_before_a_p
         assert failure["reason"] == reason
         assert message in failure["message"]
         assert namespace.pods(run) == []
+
+
+def test_what_lies_in_a_claim_is_downloaded_through_a_runs_pod(millrace: Command, namespace: Namespace) -> None:
+    outputs = [place("tree", "disk", "out", archive="None"), place("res", "disk", "out")]
+    namespace.apply(
+        claim("heart"),
+        volume("disk", claimName="heart", subPath="team/a"),
+        function("make", MAKE_BOTH),
+        job_run("make-1", "make", parameters={"mark": "1,2"}, outputs=outputs),
+    )
+    assert namespace.finished("make-1")["phase"] == "Succeeded"
+    _, err = millrace("download", "make-1", "--to", "back")
+    assert "DataStore disk is a volume, which is in reach of the cluster's pods only: through a run's pod" in err
+    assert err.count("checksum is right") == 2
+    assert (millrace.folder / "back/tree/deep/a.csv").read_text() == "1,2"
+    with zipfile.ZipFile(millrace.folder / "back/res.zip") as archive:
+        assert archive.read("deep/a.csv") == b"1,2"
+    assert [run["metadata"]["name"] for run in namespace.list("jobruns")] == ["make-1"], "the run that fetched is removed"
+    assert [found["metadata"]["name"] for found in namespace.list("functions")] == ["make"]

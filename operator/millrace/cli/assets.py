@@ -15,14 +15,15 @@ from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.cli.cluster import Cluster
 from millrace.cli.documents import Object, in_namespace, name_of, write_documents
-from millrace.cli.download import MANIFEST, check_folder, matches, transfer, workshop_in
+from millrace.cli.download import MANIFEST, check_folder, matches, workshop_in
 from millrace.cli.errors import FAILED, OK, Refused
 from millrace.cli.explain import explain
+from millrace.cli.fetch import Source, fetch
 from millrace.cli.names import similar
 from millrace.cli.progress import Line, files, size
 from millrace.cli.ready import until_ready
 from millrace.cli.screen import Screen
-from millrace.cli.stores import opened, read_stores
+from millrace.cli.stores import read_stores
 from millrace.cli.table import table
 from millrace.domain.assets import is_ready, newest, versions
 from millrace.domain.clock import human, parse
@@ -198,9 +199,7 @@ async def download(cluster: Cluster, screen: Screen, text: str, to: Path | None)
     if final.exists() and (kind == "uri_file" or not final.is_dir() or any(final.iterdir())):
         raise Refused(f"{final} is there already", "remove it, or choose another folder with --to")
     with workshop_in(target if kind == "uri_file" else target.absolute().parent) as workshop:
-        item = {"type": kind, "key": key, "path": str(workshop / "data")}
-        async with opened(cluster, store, workshop, prefix=True) as reached:
-            staged = await transfer(screen, reached, name, item, asset.status.bytes)
+        staged = await fetch(cluster, screen, Source(name, store, key, kind, asset.status.bytes), workshop / "data")
         checked = _check(asset, workshop / "data", staged.sha256)
         ready_one = workshop / "data" / final.name if kind == "uri_file" else workshop / "data"
         if final.is_dir():

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from millrace.api.datastore import DataStore
 from millrace.api.jobrun import JobRun, OutputStatus
 from millrace.cli.arguments import unknown_output
 from millrace.cli.cluster import Cluster
-from millrace.cli.errors import INTERRUPTED, OK, Refused
+from millrace.cli.errors import OK, Refused
+from millrace.cli.fetch import Source, fetch
 from millrace.cli.follow import read_run
 from millrace.cli.progress import Line, files, finished, headline, size
+from millrace.cli.reach import interruptible
 from millrace.cli.screen import Screen
-from millrace.cli.stores import opened, read_stores
+from millrace.cli.stores import read_stores
 from millrace.domain.resolve import default_store
 
-if TYPE_CHECKING:
-    from millrace.data.model import Staged
-    from millrace.data.stores import Store
-
-ANSWER_SECONDS = 15.0  # for the first answer of a store
-TRANSFER_SECONDS = 600.0  # for a transfer, and a second more for each SLOWEST bytes
-SLOWEST = 100_000
-T = TypeVar("T")
 MANIFEST = "manifest.json"
 SCHEMES = {"s3": "s3", "az": "azureBlob", "gs": "gcs"}
+PATHS = "/paths/"  # between a claim's DataStore and a path: NAME/paths/PATH
 
 
 @dataclass(frozen=True)
@@ -56,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an output lies: kind of store, bucket and full key of its uri."""
+    """Where an output lies: kind of store, bucket and full key of its uri; of a claim the DataStore's name and the path."""
 
     kind: str
     bucket: str
@@ -74,8 +66,8 @@ async def download(cluster: Cluster, screen: Screen, wanted: Wanted) -> int:
     chosen = choose(run, wanted.outputs)
     stores = await read_stores(cluster)
     for output in chosen:
-        store = store_of(run, output, place_of(output), stores)
-        await _fetch(cluster, screen, output=output, store=store, wanted=wanted)
+        source = source_of(run, output, stores)
+        await _fetch(cluster, screen, output=output, source=source, wanted=wanted)
     return OK
 
 
@@ -96,34 +88,50 @@ def choose(run: JobRun, names: list[str]) -> list[OutputStatus]:
 
 def place_of(output: OutputStatus) -> Place:
     """Bucket and key of an output's uri: pure."""
-    scheme, _, rest = (output.uri or "").partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme not in SCHEMES and "/paths/" in (output.uri or ""):
-        raise Refused(f"output {output.name} lies in a claim, at {output.uri}", "read it in a run, as an input")
-    if scheme not in SCHEMES or not bucket or not key:
-        raise Refused(f"output {output.name} lies at {output.uri}, which this version cannot fetch")
-    return Place(SCHEMES[scheme], bucket, key)
+    uri = output.uri or ""
+    scheme, _, rest = uri.partition("://")
+    kind = SCHEMES.get(scheme)
+    if kind is None and PATHS in uri:
+        kind, (bucket, _, key) = "volume", uri.partition(PATHS)
+    else:
+        bucket, _, key = rest.partition("/")
+    if kind is None or not bucket or not key:
+        raise Refused(f"output {output.name} lies at {uri}, which this version cannot fetch")
+    return Place(kind, bucket, key)
 
 
-def store_of(run: JobRun, output: OutputStatus, place: Place, stores: dict[str, DataStore]) -> DataStore:
-    """The DataStore that reaches an output: the one it went to, if it still names that bucket, else another one: pure."""
+def source_of(run: JobRun, output: OutputStatus, stores: dict[str, DataStore]) -> Source:
+    """An output in the DataStore that reaches it: the one it went to, if that still leads there, else another one: pure."""
+    place = place_of(output)
     spec = next((found for found in run.spec.outputs if found.name == output.name), None)
     named = stores.get(spec.data_store.name) if spec and spec.data_store else default_store(stores)
-    fitting = [store for store in (named, *stores.values()) if store and _holds(store, place)]
-    if fitting:
-        return fitting[0]
+    key = place.key.removesuffix(MANIFEST).rstrip("/") if place.is_folder else place.key
+    for store in (named, *stores.values()):
+        if store and _holds(store, place) and (path := _below(store, key)) is not None:
+            kind = "uri_folder" if place.is_folder else "uri_file"
+            return Source(output.name, store, path, kind, output.bytes, run.spec.service_account_name)
     raise Refused(
-        f"no DataStore of the namespace names the bucket {place.bucket}, where output {output.name} lies",
-        f"its address is {output.uri}",
+        f"no DataStore of the namespace leads to {output.uri}, where output {output.name} lies",
+        "it needs the same bucket, and no prefix or one that the address begins with",
     )
 
 
 def _holds(store: DataStore, place: Place) -> bool:
+    if place.kind == "volume":
+        return store.spec.volume is not None and store.metadata.name == place.bucket
     fields = store.spec.place.dump() if store.spec.place else {}
     return store.spec.kind == place.kind and place.bucket in (fields.get("bucket"), fields.get("container"))
 
 
-async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, store: DataStore, wanted: Wanted) -> None:
+def _below(store: DataStore, key: str) -> str | None:
+    """The path below the store's prefix; None for a key that is not below it."""
+    prefix = store.spec.place.dump().get("prefix") if store.spec.place else None
+    if prefix is None:
+        return key
+    return key.removeprefix(f"{prefix}/") if key.startswith(f"{prefix}/") else None
+
+
+async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, source: Source, wanted: Wanted) -> None:
     place, folder = place_of(output), wanted.folder
     name = Path(place.key).name
     final = folder / output.name if place.is_folder or wanted.extract else folder / name
@@ -133,10 +141,7 @@ async def _fetch(cluster: Cluster, screen: Screen, *, output: OutputStatus, stor
         raise Refused(f"{final} is there already and not empty", "remove it, or choose another folder with --to")
     began = time.monotonic()
     with workshop_in(folder) as workshop:
-        async with opened(cluster, store, workshop) as reached:
-            key = place.key.removesuffix(MANIFEST).rstrip("/") if place.is_folder else place.key
-            item = {"type": "uri_folder" if place.is_folder else "uri_file", "key": key, "path": str(workshop / "data")}
-            await transfer(screen, reached, output.name, item, output.bytes)
+        await fetch(cluster, screen, source, workshop / "data")
         count = _check(output, place, workshop / "data")
         ready = workshop / "data" if place.is_folder else workshop / "data" / name
         if wanted.extract and not place.is_folder:
@@ -180,28 +185,6 @@ def workshop_in(folder: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-async def transfer(screen: Screen, store: Store, name: str, item: dict[str, str], total: int | None) -> Staged:
-    """Fetches what `item` says (stage_input), with progress. A store that does not answer is reported soon."""
-    from millrace.data.download import stage_input
-
-    now, workshop = time.monotonic(), Path(item["path"]).parent
-    with screen.transfer(name, total) as progress:
-        key = store.full_key(item["key"])
-        await interruptible(lambda: next(store.list(key, deadline=now + ANSWER_SECONDS, limit=1), None), workshop)
-        deadline = now + TRANSFER_SECONDS + (total or 0) / SLOWEST
-        return await interruptible(partial(stage_input, store, item, deadline=deadline, progress=progress), workshop)
-
-
-async def interruptible(work: Callable[[], T], workshop: Path) -> T:
-    """Waits for work in a thread. Ctrl-C ends the process there and then: threads of a transfer cannot be stopped."""
-    running = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        shutil.rmtree(workshop, ignore_errors=True)
-        os._exit(INTERRUPTED)
 
 
 def _check(output: OutputStatus, place: Place, data: Path) -> int:

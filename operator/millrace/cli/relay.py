@@ -1,15 +1,19 @@
-"""A way into a store that this machine does not reach, or whose keys its user may not read: through the pod of a run.
+"""A way to a store that this machine does not reach, or whose keys its user has not: through the pod of a run.
 
-The run's code takes one connection from the API server's tunnel (portforward), unpacks what comes into its output folder,
-and ends; the run uploads that as every run does. Nothing outside of that pod can connect to it.
+The run's code takes one connection from the API server's tunnel (portforward). To upload it unpacks what comes into its
+output folder, which the run publishes as every run does; to download it sends what `stage` has put into its input folder.
+Nothing outside of that pod can connect to it. Function and run are removed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
+import tarfile
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millrace.api.base import API_VERSION
@@ -18,9 +22,11 @@ from millrace.cli.cluster import Cluster
 from millrace.cli.documents import Object
 from millrace.cli.errors import Refused
 from millrace.cli.explain import explain
+from millrace.cli.fetch import Fetched, Source
 from millrace.cli.follow import read_run
 from millrace.cli.progress import Line, finished, headline
 from millrace.cli.screen import Screen
+from millrace.cli.streams import Incoming, Outgoing, wait_for_word
 from millrace.cli.tail import newest_pod
 from millrace.data.errors import DataError
 from millrace.data.upload import Content, pack
@@ -33,71 +39,139 @@ if TYPE_CHECKING:
 PORT = 8467
 POLL_SECONDS = 0.3
 OUTPUT, TREE = "files", "tree"  # below the run's path; beside the tree lies the output's manifest
-RECEIVER = f"""
+READY, DONE, GO = b"ready", b"done", b"go"
+LISTEN = f"""
 import os, socket, tarfile
 
 server = socket.create_server(("127.0.0.1", {PORT}))
 server.settimeout(300)
 connection, _ = server.accept()
+connection.sendall({READY!r})
+"""
+RECEIVER = f"""{LISTEN}
 with connection, connection.makefile("rb") as stream:
-    connection.sendall(b"ready")
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         archive.extractall(os.environ["BATCH_OUTPUT_DIR"], filter="data")
-    connection.sendall(b"done")
+    connection.sendall({DONE!r})
+    connection.recv(1)
+"""
+SENDER = f"""{LISTEN}
+with connection, connection.makefile("wb") as stream:
+    connection.recv({len(GO)}, socket.MSG_WAITALL)
+    with tarfile.open(fileobj=stream, mode="w|") as archive:
+        archive.add(os.environ["BATCH_INPUT_DIR"], arcname=".")
+    stream.flush()
     connection.recv(1)
 """
 
 
-async def relay(cluster: Cluster, screen: Screen, store: str, folder: str, content: Content) -> str:
-    """Sends the files to the store through a run; returns the folder's path in the store. Function and run are removed."""
-    name = f"upload-{secrets.token_hex(4)}"
-    meta = {"name": name, "namespace": cluster.namespace}
-    function: Object = {
-        "apiVersion": API_VERSION,
-        "kind": "Function",
-        "metadata": meta,
-        "spec": {"source": {"inline": RECEIVER}, "script": "main.py"},
-    }
+@dataclass(frozen=True)
+class Errand:
+    """What a run is made for: what it does with what, its code, its spec, and what is said over the connection to it."""
+
+    does: str  # such as `uploads`
+    what: str
+    code: str
+    spec: Object
+    talk: Callable[[aiohttp.ClientWebSocketResponse], Awaitable[None]]
+
+
+async def send(cluster: Cluster, screen: Screen, store: str, folder: str, content: Content) -> str:
+    """Sends files of this machine to the store; returns their folder's path there."""
+
+    async def talk(far: aiohttp.ClientWebSocketResponse) -> None:
+        with screen.transfer(content.path.name, content.bytes) as progress:
+            await asyncio.to_thread(pack, content, Outgoing(far), TREE, progress)  # type: ignore[arg-type]
+        await wait_for_word(far, DONE, PORT)  # where it does not come the run fails, and says why
+
     output = {"name": OUTPUT, "dataStore": {"name": store, "path": folder}, "archive": "None"}
-    run: Object = {
-        "apiVersion": API_VERSION,
-        "kind": "JobRun",
-        "metadata": meta,
-        "spec": {"functionRef": {"name": name}, "outputs": [output], "logs": "None", "timeouts": {"queued": "5m"}},
-    }
+    run = await _run(cluster, screen, Errand("uploads", content.path.name, RECEIVER, {"outputs": [output]}, talk))
+    if [(found.bytes, found.files) for found in run.status.outputs] != [(content.bytes, len(content.files))]:
+        raise Refused(f"{content.path.name} was not uploaded whole", "try again")
+    return f"{folder}/{OUTPUT}/{TREE}"
+
+
+async def receive(cluster: Cluster, screen: Screen, source: Source, target: Path) -> Fetched:
+    """Fetches a file or a folder of the store into the folder `target`."""
+
+    count = 0
+
+    async def talk(far: aiohttp.ClientWebSocketResponse) -> None:
+        nonlocal count
+        await far.send_bytes(b"\0" + GO)
+        with screen.transfer(source.name, source.bytes) as progress:
+            count = await asyncio.to_thread(_unpack, Incoming(far, PORT), target, progress)
+
+    place = {"name": source.store.metadata.name, "path": source.path}
+    spec: Object = {"inputs": [{"name": "data", "dataStore": place, "type": source.type, "stage": "Download"}]}
+    if source.account:
+        spec["serviceAccountName"] = source.account
+    run = await _run(cluster, screen, Errand("downloads", source.name, SENDER, spec, talk))
+    [staged] = run.status.inputs
+    if count != staged.files:
+        raise Refused(f"{source.name} was not downloaded whole: {count} files of {staged.files}", "try again")
+    return Fetched(staged.bytes or 0, count, staged.sha256 or "")
+
+
+def _unpack(stream: Incoming, target: Path, progress: Callable[[int, int], None]) -> int:
+    """The number of files that have come."""
+    size = count = 0
+    with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload] # it reads, no more is asked for
+        for member in archive:
+            archive.extract(member, target, filter="data")
+            size, count = size + member.size, count + member.isfile()
+            progress(size, count)
+    return count
+
+
+async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
+    """The run when it has done its errand; Function and run are removed."""
+    name = f"{errand.does.rstrip('s')}-{secrets.token_hex(4)}"
+    meta = {"name": name, "namespace": cluster.namespace}
+    code = {"source": {"inline": errand.code}, "script": "main.py"}
+    spec = {"functionRef": {"name": name}, "logs": "None", "timeouts": {"queued": "5m"}, **errand.spec}
+    manifests: tuple[tuple[Resource, Object], ...] = ((FUNCTION, code), (JOBRUN, spec))
     made: list[tuple[Resource, Object]] = []
     try:
-        for resource, manifest in ((FUNCTION, function), (JOBRUN, run)):
+        for resource, content in manifests:
+            manifest = {"apiVersion": API_VERSION, "kind": resource.kind, "metadata": meta, "spec": content}
             try:
                 made.append((resource, await cluster.post(resource, manifest)))
             except ApiError as error:
-                raise explain(error, f"create {manifest['kind']} {name}, which uploads {content.path.name}") from None
-        await _through(cluster, screen, name, content)
+                what = f"create {resource.kind} {name}, which {errand.does} {errand.what}"
+                raise explain(error, what) from None
+        return await _through(cluster, screen, name, errand)
     finally:
         for resource, found in reversed(made):
             with suppress(ApiError):
                 await cluster.delete(resource, cluster.namespace, name, found["metadata"]["uid"])
-    return f"{folder}/{OUTPUT}/{TREE}"
 
 
-async def _through(cluster: Cluster, screen: Screen, name: str, content: Content) -> None:
-    said = ""
+async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) -> JobRun:
+    said, failed = "", f"{errand.what} was not {errand.does.rstrip('s')}ed"
     far: aiohttp.ClientWebSocketResponse | None = None
     while not finished(run := await read_run(cluster, name)):
         if run.status.phase is Phase.BLOCKED and headline(run) != said:
             said = headline(run)
-            screen.say(Line(f"the upload waits: {said}", "warn"))
+            screen.say(Line(f"waiting for the pod that {errand.does} {errand.what}: {said}", "warn"))
         if run.status.phase is Phase.RUNNING and far is None:
             far = await _connected(cluster, run)
             if far is not None:
-                await _send(screen, far, content)
+                await _talk(errand, far, failed)
         await asyncio.sleep(POLL_SECONDS)
-    [*outputs] = run.status.outputs
-    if run.status.phase is not Phase.SUCCEEDED or not outputs:
+    if run.status.phase is not Phase.SUCCEEDED:
         message = run.status.failure.message if run.status.failure else ""
-        raise Refused(f"{content.path.name} was not uploaded: {headline(run)}", *message.splitlines()[-1:])
-    if (outputs[0].bytes, outputs[0].files) != (content.bytes, len(content.files)):
-        raise Refused(f"{content.path.name} was not uploaded whole", "try again")
+        raise Refused(f"{failed}: {headline(run)}", *message.splitlines()[-1:])
+    return run
+
+
+async def _talk(errand: Errand, far: aiohttp.ClientWebSocketResponse, failed: str) -> None:
+    try:
+        await errand.talk(far)
+    except (OSError, tarfile.TarError, DataError) as error:
+        raise Refused(f"{failed}: {error}", "try again") from None
+    finally:
+        await far.close()
 
 
 async def _connected(cluster: Cluster, run: JobRun) -> aiohttp.ClientWebSocketResponse | None:
@@ -110,50 +184,7 @@ async def _connected(cluster: Cluster, run: JobRun) -> aiohttp.ClientWebSocketRe
         far = await cluster.dial(meta.namespace, pod.name, PORT)
     except ApiError as error:
         raise explain(error, f"open a connection to the pod of JobRun {meta.name}") from None
-    if await _answer(far, b"ready"):
+    if await wait_for_word(far, READY, PORT):
         return far
     await far.close()
     return None
-
-
-async def _answer(far: aiohttp.ClientWebSocketResponse, expected: bytes) -> bool:
-    """Whether the other end says so. A message begins with its channel; the first of each holds the port, 1 are errors."""
-    said = b""
-    async for message in far:
-        data = message.data
-        if not isinstance(data, bytes) or not data or (data[0] in (0, 1) and len(data) == 3 and data[1:] == _PORT):
-            continue
-        if data[0] == 1:
-            return False
-        said += data[1:]
-        if said.endswith(expected):
-            return True
-    return False
-
-
-_PORT = PORT.to_bytes(2, "little")
-
-
-class _Stream(io.RawIOBase):
-    """What is written goes to the connection, from another thread."""
-
-    def __init__(self, far: aiohttp.ClientWebSocketResponse) -> None:
-        self._far, self._loop = far, asyncio.get_running_loop()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        asyncio.run_coroutine_threadsafe(self._far.send_bytes(b"\0" + bytes(data)), self._loop).result()
-        return len(data)
-
-
-async def _send(screen: Screen, far: aiohttp.ClientWebSocketResponse, content: Content) -> None:
-    try:
-        with screen.transfer(content.path.name, content.bytes) as progress:
-            await asyncio.to_thread(pack, content, _Stream(far), TREE, progress)  # type: ignore[arg-type]
-        await _answer(far, b"done")  # where it does not come the run fails, and says why
-    except (OSError, DataError) as error:
-        raise Refused(f"{content.path.name} was not uploaded: {error}", "try again") from None
-    finally:
-        await far.close()

@@ -35,19 +35,18 @@ async def read_stores(cluster: Cluster) -> dict[str, DataStore]:
 
 
 @asynccontextmanager
-async def opened(cluster: Cluster, store: DataStore, workshop: Path, *, prefix: bool = False) -> AsyncIterator[Store]:
-    """The store, by a tunnel where only the cluster knows its endpoint. Keys are full ones, or below its prefix."""
+async def opened(cluster: Cluster, store: DataStore, workshop: Path) -> AsyncIterator[Store]:
+    """The store, by a tunnel where only the cluster knows its endpoint."""
     from millrace.data.stores import open_store
 
     if store.spec.kind not in OBJECT_STORES:
         raise Refused(
-            f"DataStore {store.metadata.name} is a {store.spec.kind}, which is in reach of the cluster's pods only",
-            "read it in a run, as an input",
+            f"DataStore {store.metadata.name} is a {store.spec.kind}, which is in reach of the cluster's pods only"
         )
+    if store.spec.s3 and store.spec.s3.web_identity:
+        raise Refused(f"DataStore {store.metadata.name} knows the ServiceAccounts of runs only (spec.s3.webIdentity)")
     entry = {**store_entry(store, 0), "ca": await _authority(cluster, store, workshop)}
     place = entry[str(store.spec.kind)]
-    if not prefix:
-        place.pop("prefix", None)
     credentials = await _credentials(cluster, store)
     endpoint = place.get("endpoint")
     try:

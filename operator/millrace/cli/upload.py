@@ -23,13 +23,13 @@ from millrace.cli.arguments import PLACE
 from millrace.cli.assets import read_assets, ready
 from millrace.cli.cluster import Cluster
 from millrace.cli.documents import Object
-from millrace.cli.download import ANSWER_SECONDS, SLOWEST, TRANSFER_SECONDS, interruptible
 from millrace.cli.errors import Refused
 from millrace.cli.explain import explain
 from millrace.cli.places import ELSEWHERE
 from millrace.cli.progress import Line, files, size
+from millrace.cli.reach import interruptible, reached, seconds_for
 from millrace.cli.screen import Screen
-from millrace.cli.stores import opened, read_stores
+from millrace.cli.stores import read_stores
 from millrace.domain.assets import versions
 from millrace.domain.labels import SHA256
 from millrace.domain.names import child_name, dns_name
@@ -38,7 +38,6 @@ from millrace.kube.api import ApiError
 from millrace.kube.resources import DATAASSET
 
 if TYPE_CHECKING:
-    from millrace.data.stores import Store
     from millrace.data.upload import Content
 
 VERSION_DIGITS = 16
@@ -121,47 +120,30 @@ async def _upload(cluster: Cluster, screen: Screen, store: DataStore, local: Loc
     with tempfile.TemporaryDirectory(prefix="millrace-") as place:
         workshop = Path(place)
         async with AsyncExitStack() as stack:
-            reached = await _reached(cluster, stack, store, workshop)
-            if isinstance(reached, Refused):
-                from millrace.cli.relay import relay
+            found = await reached(cluster, stack, store, workshop, "uploads/")
+            if isinstance(found, Refused):
+                from millrace.cli.relay import send as relay
 
-                screen.say(Line(f"{reached.message}: through a run's pod", "dim"))
+                screen.say(Line(f"{found.message}: through a run's pod", "dim"))
                 folder = await relay(cluster, screen, store.metadata.name, folder, content)
                 await _make(cluster, local, store, _path(folder, content))
                 return
-            deadline = time.monotonic() + TRANSFER_SECONDS + content.bytes / SLOWEST
+            deadline = time.monotonic() + seconds_for(content.bytes)
             try:
                 with screen.transfer(content.path.name, content.bytes) as progress:
-                    work = partial(upload, reached, folder, content, deadline=deadline, progress=progress)
+                    work = partial(upload, found, folder, content, deadline=deadline, progress=progress)
                     await interruptible(work, workshop)
                 kept = await _make(cluster, local, store, _path(folder, content))
             except Exception:
                 with suppress(Exception):
-                    await asyncio.to_thread(remove, reached, item, deadline=time.monotonic() + 10)
+                    await asyncio.to_thread(remove, found, item, deadline=time.monotonic() + 10)
                 raise
             if kept.spec.path != _path(folder, content):  # somebody else was faster
-                await asyncio.to_thread(remove, reached, item, deadline=deadline)
+                await asyncio.to_thread(remove, found, item, deadline=deadline)
 
 
 def _path(folder: str, content: Content) -> str:
     return f"{folder}/{content.path.name}" if content.is_file else folder
-
-
-async def _reached(cluster: Cluster, stack: AsyncExitStack, store: DataStore, workshop: Path) -> Store | Refused:
-    """The store, or why it is not within reach: its keys may not be read, or there is no way to its endpoint."""
-    from millrace.data.errors import DataError
-
-    try:
-        found = await stack.enter_async_context(opened(cluster, store, workshop, prefix=True))
-        look = partial(found.list, found.full_key("uploads/"), deadline=time.monotonic() + ANSWER_SECONDS, limit=1)
-        await interruptible(lambda: next(look(), None), workshop)
-    except Refused as why:
-        return why
-    except DataError as error:
-        if error.reason not in {"Unreachable", "Timeout"}:
-            raise
-        return Refused(f"DataStore {store.metadata.name}: {error}")
-    return found
 
 
 async def _make(cluster: Cluster, local: Local, store: DataStore, path: str) -> DataAsset:

@@ -19,7 +19,7 @@ from .runs import run
 OUTPUTS = [{"name": "scores", "uri": "s3://bbb/p/scores.zip"}, {"name": "model", "uri": "s3://c/m/model/"}]
 
 
-def data_store(name: str, bucket: str, *, default: bool = False) -> DataStore:
+def data_store(name: str, bucket: str, *, default: bool = False, **more: str) -> DataStore:
     annotations = {"millrace.dev/is-default": "true"} if default else {}
     meta = {
         "name": name,
@@ -28,7 +28,7 @@ def data_store(name: str, bucket: str, *, default: bool = False) -> DataStore:
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "annotations": annotations,
     }
-    return DataStore.model_validate({"metadata": meta, "spec": {"s3": {"bucket": bucket}}})
+    return DataStore.model_validate({"metadata": meta, "spec": {"s3": {"bucket": bucket, **more}}})
 
 
 def with_output(spec: dict[str, Any]) -> JobRun:
@@ -61,7 +61,7 @@ def test_an_output_lies_where_its_uri_says() -> None:
     scores, model = (d.place_of(OutputStatus.model_validate(output)) for output in OUTPUTS)
     assert (scores.bucket, scores.key, scores.is_folder) == ("bbb", "p/scores.zip", False)
     assert (model.bucket, model.key, model.is_folder) == ("c", "m/model/", True)
-    kinds = {"s3://b/k": "s3", "az://b/k": "azureBlob", "gs://b/k": "gcs"}
+    kinds = {"s3://b/k": "s3", "az://b/k": "azureBlob", "gs://b/k": "gcs", "disk/paths/k": "volume"}
     assert {uri: d.place_of(OutputStatus(name="x", uri=uri)).kind for uri in kinds} == kinds
     with pytest.raises(Refused, match="cannot fetch"):
         d.place_of(OutputStatus(name="x", uri="file:///b/k"))
@@ -82,13 +82,37 @@ def test_the_store_that_reaches_an_output(spec: dict[str, Any], stores: list[str
         for name, bucket, *default in (text.split(":") for text in stores)
     }
     output = OutputStatus.model_validate(OUTPUTS[0])
-    assert d.store_of(with_output(spec), output, d.place_of(output), known).metadata.name == expected
+    assert d.source_of(with_output(spec), output, known).store.metadata.name == expected
 
 
-def test_a_bucket_that_no_store_names_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("uri", "more", "path", "kind"),
+    [
+        ("s3://bbb/p/scores.zip", {}, "p/scores.zip", "uri_file"),
+        ("s3://bbb/p/scores.zip", {"prefix": "p"}, "scores.zip", "uri_file"),
+        ("s3://bbb/p/model/", {"prefix": "p"}, "model", "uri_folder"),
+        ("s3://bbb/p/model/manifest.json", {"prefix": "p"}, "model", "uri_folder"),
+    ],
+)
+def test_an_output_is_fetched_by_its_path_below_the_prefix(uri: str, more: dict[str, str], path: str, kind: str) -> None:
+    output = OutputStatus(name="scores", uri=uri, bytes=7)
+    found = d.source_of(run("Succeeded"), output, {"one": data_store("one", "bbb", **more)})
+    assert (found.path, found.type, found.bytes) == (path, kind, 7)
+
+
+@pytest.mark.parametrize(("bucket", "more"), [("xxx", {}), ("bbb", {"prefix": "q"}), ("bbb", {"prefix": "p/s"})])
+def test_an_output_that_no_store_leads_to_is_refused(bucket: str, more: dict[str, str]) -> None:
     output = OutputStatus.model_validate(OUTPUTS[0])
-    with pytest.raises(Refused, match="no DataStore of the namespace names the bucket bbb"):
-        d.store_of(run("Succeeded"), output, d.place_of(output), {"one": data_store("one", "xxx")})
+    with pytest.raises(Refused, match=r"no DataStore of the namespace leads to s3://bbb/p/scores\.zip"):
+        d.source_of(run("Succeeded"), output, {"one": data_store("one", bucket, **more)})
+
+
+def test_an_output_in_a_claim_is_fetched_by_the_store_of_that_name() -> None:
+    claim = data_store("disk", "bbb").model_dump(by_alias=True, exclude_none=True)
+    claim["spec"] = {"volume": {"claimName": "c"}}
+    stores = {"disk": DataStore.model_validate(claim), "paths": data_store("paths", "disk-b", default=True)}
+    found = d.source_of(run("Succeeded"), OutputStatus(name="res", uri="disk/paths/out/res.zip"), stores)
+    assert (found.store.metadata.name, found.path, found.type) == ("disk", "out/res.zip", "uri_file")
 
 
 def digest(data: bytes) -> str:
