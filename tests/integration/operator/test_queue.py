@@ -75,6 +75,25 @@ def test_runs_that_were_there_before_what_all_of_them_need_start_in_their_order(
         settled(rig, r1="Pending", r2="Pending", **dict.fromkeys(names[2:], "Queued"))
 
 
+def test_of_two_free_slots_the_older_run_has_the_first_though_it_is_still_being_told_what_it_waited_for(
+    api_server: ApiServer,
+) -> None:
+    with operator(api_server) as rig:
+        rig.function()
+        gate = threading.Event()
+        told = rig.proxy.rule(proxy.wait_for(gate), "PATCH", r"/jobruns/r1/status")
+        rig.run_by("d", "r1")
+        patiently("r1 is told that its Deployment is missing", lambda: told.hits)
+        rig.deployment()
+        looked_at(rig, "d")
+        rig.run_by("d", "r2")
+        time.sleep(1)
+        assert not rig.jobs("r2")
+        gate.set()
+        settled(rig, r1="Pending", r2="Pending")
+        assert with_job(rig) == ["r1", "r2"]
+
+
 def test_the_column_says_which_function_a_run_of_a_deployment_runs(api_server: ApiServer) -> None:
     with operator(api_server) as rig:
         rig.function()
