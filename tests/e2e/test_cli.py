@@ -251,6 +251,21 @@ def test_logs_of_a_pod_that_is_gone_say_where_they_are(millrace: Command, namesp
     assert f"s3://{store.name}/logs/{name}/" in err
 
 
+def test_logs_of_several_runs_are_told_apart(millrace: Command, namespace: Namespace) -> None:
+    namespace.apply(function("count", COUNT), *(job_run(name, "count", parameters={"rows": 6}) for name in "ab"))
+    out, err = millrace("logs", "-f", "a", "jr/b")
+    for name in "ab":
+        assert [line for line in out.splitlines() if line.startswith(f"[{name}] ")] == [
+            f"[{name}] line {number}" for number in range(6)
+        ]
+        assert f"[{name}] Succeeded" in err
+    out, err = millrace("logs", "a", "q", "b", "--tail", "1", code=2)
+    assert out == "[a] line 5\n[b] line 5\n"
+    assert "[q] error: there is no JobRun q" in err
+    out, _ = millrace("logs", "b", "--tail", "1")
+    assert out == "line 5\n"
+
+
 def test_a_run_again_has_the_same_spec_and_another_name(millrace: Command, namespace: Namespace) -> None:
     namespace.apply(function("f", "def main(**given):\n    print(given)\n"))
     namespace.apply(job_run("r", "f", parameters={"a": [1]}, retries=1, suspend=True, cancel=True))

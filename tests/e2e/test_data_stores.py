@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from support.cluster import Namespace, condition, function, job_run
+from support.cluster import Namespace, Refused, condition, function, job_run
 from support.store import Bucket, becomes, data_store, ready, root_keys, secret
 from support.waiting import wait_for
 
@@ -48,6 +50,28 @@ def test_what_is_wrong_with_a_store_is_its_reason_and_an_edit_heals_it(
     namespace.apply(data_store("store", bucket.name))
     becomes(namespace, "store", "True", "Reachable")
     assert namespace.list("jobs") == [] or wait_for("probes are gone", lambda: namespace.list("jobs") == [])
+
+
+def test_a_run_is_reviewed_before_anything_of_it_is_created(namespace: Namespace, bucket: Bucket) -> None:
+    """What is static by a dry run; stores, Secrets and keys in seconds, and before a pod."""
+    inputs = [{"name": "data", "dataStore": {"name": "store", "path": "in"}}]
+    review = ("apply", "--dry-run=server", "-f", "-")
+    with pytest.raises(Refused) as refused:
+        namespace.kubectl(*review, stdin=json.dumps(job_run("r", "noop", inputs=inputs, retries=-1)))
+    assert "spec.retries" in str(refused.value)
+    run = job_run("r", "noop", inputs=inputs)
+    assert "created (server dry run)" in namespace.kubectl(*review, stdin=json.dumps(run))
+    assert namespace.list("jr") == []
+    broken = data_store("store", bucket.name)
+    broken["spec"]["s3"]["bucket"] = "there-is-no-such-bucket"
+    namespace.apply(secret("store", **root_keys()), broken, function("noop", NOOP), run)
+    becomes(namespace, "store", "False", "BucketNotFound", seconds=45)
+    blocked = namespace.phase("r", "Blocked")
+    resolved = condition(blocked, "Resolved") or {}
+    assert (resolved["status"], resolved["reason"]) == ("False", "DataStoreNotReady")
+    assert "BucketNotFound" in resolved["message"]
+    assert namespace.find("job", "r") is None
+    assert namespace.pods("r") == []
 
 
 def test_wrong_keys_are_access_denied_and_the_keys_are_nowhere_in_the_message(namespace: Namespace, bucket: Bucket) -> None:

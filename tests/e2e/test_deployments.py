@@ -62,6 +62,25 @@ def test_a_run_has_the_templates_defaults_and_its_own_values_win(namespace: Name
     assert namespace.kubectl("get", "deployments.millrace.dev", "d", "-o", "name").strip() == "deployment.millrace.dev/d"
     rows = namespace.kubectl("get", "jr").splitlines()
     assert rows[0].split() == ["NAME", "FUNCTION", "DEPLOYMENT", "PHASE", "QUEUE", "REASON", "DURATION", "AGE"]
+    assert {tuple(row.split()[:4]) for row in rows[1:]} == {(name, "echo", "d", "Succeeded") for name in ("one", "two")}
+
+
+def test_the_ids_are_in_status_labels_payload_and_archived_logs(namespace: Namespace, store: Bucket) -> None:
+    code = 'import os\ndef main():\n    print(open(os.environ["JOBS_PAYLOAD_FILE"]).read())\n'
+    out = {"name": "out", "dataStore": {"name": "store", "path": "{run}"}}
+    namespace.apply(function("f", code), deployment("d", "f", template={"outputs": [out]}), deployment_run("one", "d"))
+    status = namespace.finished("one")
+    assert status["phase"] == "Succeeded", status
+    ids = {"deployment": namespace.get("mdep", "d")["metadata"]["uid"], "job": namespace.run("one")["metadata"]["uid"]}
+    assert {kind: status[f"{kind}Id"] for kind in ids} == ids
+    for obj in (namespace.get("job", "one"), *namespace.pods("one")):
+        assert {kind: obj["metadata"]["labels"][f"millrace.dev/{kind}-id"] for kind in ids} == ids
+    logs = {key.rsplit("/", 1)[1]: store.get(key).decode() for key in store.names("logs/one/")}
+    payload = json.loads(logs["main.log"])
+    assert {kind: payload[kind]["id"] for kind in ids} == ids
+    for name in ("stage.log", "collect.log"):
+        first = logs[name].splitlines()[0]
+        assert first.endswith(f" run one, attempt 1, job id {ids['job']}, deployment id {ids['deployment']}"), name
 
 
 @pytest.mark.parametrize(

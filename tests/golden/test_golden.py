@@ -25,7 +25,7 @@ from millrace.build.pod import compact
 from millrace.build.reclaim import reclaim_job
 from millrace.build.revision import authorities, revision
 from millrace.domain.resolve import resolve
-from millrace.domain.resolved import Resolved
+from millrace.domain.resolved import Origin, Resolved
 from millrace.domain.retention import Stored
 
 Object = dict[str, Any]
@@ -208,6 +208,11 @@ GOLDEN: dict[str, Callable[[], Object]] = {
     "job-with-requirements": lambda: job({}, code=function(requirements=["pandas==2.3.3"]), settings=AUTHORITIES),
     "job-with-requirements-kept-in-a-store": lambda: job({}, SAFE, code=function(requirements=["pandas==2.3.3"])),
     "job-with-everything-passed-through": lambda: job(EVERYTHING, settings=AUTHORITIES),
+    "job-of-a-deployment": lambda: run_job(
+        Resolved(**{**vars(resolved(DATA_RUN, LAKE)), "origin": Origin("scoring", "deployment-uid", "scoring-1a2b")}),
+        SETTINGS,
+        1,
+    ),
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
     "job-without-a-user": lambda: job({}, settings=NOBODY),

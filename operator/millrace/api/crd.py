@@ -103,7 +103,7 @@ KINDS = (
         "jobruns",
         "jr",
         (
-            ("Function", "string", ".spec.functionRef.name"),
+            ("Function", "string", ".status.function"),
             ("Deployment", "string", ".spec.deploymentRef.name"),
             ("Phase", "string", ".status.phase"),
             ("Queue", "integer", ".status.queuePosition"),

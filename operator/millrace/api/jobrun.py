@@ -139,6 +139,7 @@ class JobRunStatus(Model):
     """What became of a run."""
 
     observed_generation: int | None = None
+    function: str | None = Field(None, description="The Function that is run, also where a Deployment says which.")
     phase: Phase | None = None
     reason: str | None = Field(None, description="Why it is where it is, in one word.")
     duration: str | None = Field(None, description="From creation to the end.")

@@ -78,6 +78,7 @@ def payload(resolved: Resolved) -> dict[str, Any]:
         scoring["environment_variables"] = run.spec.environment_variables
     return {
         "deployment": {"id": resolved.origin.uid if resolved.origin else resolved.function.metadata.uid},
+        "job": {"id": run.metadata.uid},
         "space_id": run.metadata.namespace,
         "name": run.metadata.name,
         "scoring": scoring,

@@ -125,6 +125,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
             "uid": run.metadata.uid,
             "function": function.metadata.name,
             "functionRevision": resolved.revision,
+            **({"deploymentId": resolved.origin.uid} if resolved.origin else {}),
         },
         "code": {
             "handler": function.spec.handler,

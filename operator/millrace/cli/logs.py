@@ -1,8 +1,10 @@
-"""`millrace logs`: what a container of the newest attempt wrote."""
+"""`millrace logs`: what a container of the newest attempt of runs wrote."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from millrace.api.jobrun import JobRun
 from millrace.cli.cluster import PODS, Cluster
@@ -15,7 +17,28 @@ from millrace.cli.tail import Tail, newest_pod
 from millrace.kube.api import ApiError
 from millrace.observe.pod import PodFacts
 
-CONTAINERS = ("main", "stage", "collect")
+
+class Wanted(NamedTuple):
+    """What of a run's newest attempt is shown."""
+
+    container: str
+    tail: int | None
+    follows: bool
+
+
+async def logs(cluster: Cluster, screen: Screen, names: Sequence[str], wanted: Wanted) -> int:
+    """Writes the logs of runs: one after the other, or as they come. One that cannot be shown stops no other."""
+
+    async def one(name: str) -> int:
+        own = screen.of(name) if len(names) > 1 else screen
+        try:
+            return await (follow if wanted.follows else show)(cluster, own, name, wanted.container, wanted.tail)
+        except Refused as error:
+            own.refuse(error)
+            return error.code
+
+    codes = await asyncio.gather(*map(one, names)) if wanted.follows else [await one(name) for name in names]
+    return next(filter(None, codes), OK)
 
 
 async def show(cluster: Cluster, screen: Screen, name: str, container: str, tail: int | None) -> int:

@@ -206,7 +206,7 @@ def convert(
 
 @app.command()
 def logs(
-    run: options.Run,
+    run: options.Runs,
     *,
     namespace: options.Namespace = None,
     context: options.Context = None,
@@ -214,14 +214,12 @@ def logs(
     container: options.Container = "main",
     tail: options.TailLines = None,
 ) -> None:
-    """Show what a run has written: its newest attempt."""
+    """Show what runs have written: the newest attempt of each. Of several each line begins with its run's name."""
     from millrace.cli import logs as command
     from millrace.cli.names import run_name
 
-    show = command.follow if follow else command.show
-    perform(
-        lambda cluster, screen: show(cluster, screen, run_name(run), container, tail), namespace=namespace, context=context
-    )
+    names, wanted = [run_name(each) for each in run], command.Wanted(container, tail, follow)
+    perform(lambda cluster, screen: command.logs(cluster, screen, names, wanted), namespace=namespace, context=context)
 
 
 @app.command()

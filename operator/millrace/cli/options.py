@@ -19,6 +19,7 @@ def _of_script(*names: str, value: str | None = None, text: str) -> Any:
 PLACE = "STORE/paths/PATH"
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a JobRun.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of JobRuns.")]
 Namespace = Annotated[
     str | None, _option("--namespace", "-n", value="NS", text="Namespace; the kubeconfig context's if absent.")
 ]

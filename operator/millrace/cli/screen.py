@@ -42,9 +42,14 @@ class _LiveLine:
 class Screen:
     """What the user sees."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
         self._console = Console(stderr=True, highlight=False, emoji=False)
         self._line: _LiveLine | None = None
+        self._label = label
+
+    def of(self, run: str) -> Screen:
+        """The same for one of several runs: each line begins with its name."""
+        return Screen(f"[{run}] ")
 
     @property
     def terminal(self) -> bool:
@@ -54,14 +59,15 @@ class Screen:
     def say(self, lines: Line | Sequence[Line]) -> None:
         """Writes lines to stderr, above the live line."""
         for line in [lines] if isinstance(lines, Line) else lines:
-            text = Text(_clean(line.text), style=STYLES[line.tone])
+            text = Text(self._label + _clean(line.text), style=STYLES[line.tone])
             self._console.print(text, soft_wrap=True)
 
     def refuse(self, error: Refused) -> None:
         """Writes an error, and below it what to do."""
-        self._console.print(Text.assemble(("error: ", "bold red"), _clean(error.message)), soft_wrap=True)
+        what = Text.assemble(self._label, ("error: ", "bold red"), _clean(error.message))
+        self._console.print(what, soft_wrap=True)
         for hint in error.hints:
-            self._console.print(Text(f"  {_clean(hint)}"), soft_wrap=True)
+            self._console.print(Text(f"{self._label}  {_clean(hint)}"), soft_wrap=True)
 
     def interrupted(self, note: Refused) -> None:
         """Writes what goes on after Ctrl-C."""
@@ -70,6 +76,7 @@ class Screen:
 
     def log(self, line: bytes) -> None:
         """Writes one log line to stdout: untouched where a program reads it."""
+        line = self._label.encode() + line
         if self._line is not None and sys.stdout.isatty():
             text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
             self._console.print(Text.from_ansi(_LOG_CONTROL.sub("", text)), soft_wrap=True)

@@ -26,7 +26,7 @@ class Line(NamedTuple):
     waiting: int  # all that wait, itself too
     lower: int  # of these, those with a lower priority
     older: int  # of these, those with its priority that are ahead of it
-    held: bool = False  # one that is started before it is being started right now
+    held: bool = False  # one that is started before it is being started right now, or is about to be
 
 
 class Turn(StrEnum):

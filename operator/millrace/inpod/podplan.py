@@ -34,6 +34,13 @@ def load_plan() -> Json:
     return plan
 
 
+def whose(plan: Json) -> str:
+    """Whose pod it is, for the first line of a log: archived logs are found by these."""
+    run = plan["run"]
+    ids = [f"job id {run['uid']}", *([f"deployment id {run['deploymentId']}"] if run.get("deploymentId") else [])]
+    return f"run {run['name']}, attempt {run['attempt']}, {', '.join(ids)}"
+
+
 def limit(plan: Json, name: str) -> float:
     """One of the plan's limits in seconds or bytes; an absent one is as good as none."""
     value = (plan.get("limits") or {}).get(name)

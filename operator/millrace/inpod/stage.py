@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from millrace import protocol
 from millrace.inpod.faults import Fault
 from millrace.inpod.fetching import Fetch, fetching, in_stores
-from millrace.inpod.podplan import Json, limit, load_plan, open_stores
+from millrace.inpod.podplan import Json, limit, load_plan, open_stores, whose
 from millrace.inpod.report import Log, write_failure, write_termination
 from millrace.inpod.runtime.files import Folder
 from millrace.inpod.runtime.paths import here
@@ -51,6 +51,7 @@ def _run(plan: Json, deadline: float) -> None:
     """Stage; when that fails, archive the log, since collect will never start."""
     make_lock_and_keys()
     log = Log(here(protocol.STAGE_LOG_FILE))
+    log(whose(plan))
     try:
         _stage(plan, deadline, log)
     except Fault as fault:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from millrace import protocol
 from millrace.inpod.faults import Fault
-from millrace.inpod.podplan import Json, open_stores, timestamp
+from millrace.inpod.podplan import Json, open_stores, timestamp, whose
 from millrace.inpod.report import Log, redact, write_failure, write_termination
 from millrace.inpod.runtime.files import read_all
 from millrace.inpod.runtime.paths import here
@@ -66,6 +66,7 @@ class Worker:
         self._stores: dict[int, Store] = {}
         self._warnings: list[str] = []
         self.log = Log(here(protocol.COLLECT_LOG_FILE))
+        self.log(whose(plan))
 
     def prepare(self) -> None:
         """What can be done before main is over: imports and stores. What fails now is tried again, and told, later."""

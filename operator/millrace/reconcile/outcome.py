@@ -37,6 +37,7 @@ def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime
     found = {
         "queuePosition": None,
         **status,
+        **({"function": run.spec.function} if run.spec.function else {}),
         "jobId": meta.uid,
         "conditions": conditions_patch(run.status.conditions, marks, now=now, generation=meta.generation),
     }

@@ -106,6 +106,7 @@ class Controller:
                 # Stored before its schema was narrowed: nobody else may wait for it.
                 log.warning("object does not fit the schema", key=key, error=str(error))
                 self.queue.done(key)
+                self._set_aside(key)
             except ApiError as error:
                 if error.unanswered and await self._was_away():
                     self.queue.done(key)
@@ -115,6 +116,7 @@ class Controller:
             except Exception as error:
                 log.exception("bug", key=key)
                 self._failed(key, error)
+                self._set_aside(key)
             else:
                 self.queue.done(key)
 
@@ -161,6 +163,13 @@ class Controller:
         """A Job was made, so the next in the queue may follow."""
         run = self.store.get(key) if key.kind == "JobRun" else None
         if run and (group := deployment_of(run)):
+            self.waker.move_up(group)
+
+    def _set_aside(self, key: Key) -> None:
+        """A run that cannot be decided on leaves its queue until it changes: nobody may wait for it."""
+        run = self.store.get(key) if key.kind == "JobRun" else None
+        if run and (group := deployment_of(run)):
+            self.store.lines.set_place(group, label_value(key.name), None)
             self.waker.move_up(group)
 
     def _mark_starting(self, key: Key, plan: Plan) -> Group | None:

@@ -47,6 +47,15 @@ def asks(run: dict[str, Any]) -> bool:
     return waits and not (spec.get("suspend") or spec.get("cancel") or "deletionTimestamp" in meta)
 
 
+def is_due(run: dict[str, Any]) -> bool:
+    """Whether a run that asks for a slot takes a free one as soon as it is looked at, as far as is known.
+
+    Who comes after it lets it go first. One that is held up by something of its own, which may last, holds up nobody.
+    """
+    status = run["status"]
+    return status.get("phase") in {None, "Queued"} or status.get("reason") == Reason.DEPLOYMENT_NOT_FOUND
+
+
 class Lines:
     """The queues of all Deployments."""
 
@@ -54,20 +63,25 @@ class Lines:
         self.names: dict[Group, str] = {}  # of Deployments, where a label has no room for them
         self._waiting: defaultdict[Group, list[Place]] = defaultdict(list)
         self._places: defaultdict[Group, dict[str, Place]] = defaultdict(dict)
+        self._due: defaultdict[Group, list[Place]] = defaultdict(list)  # those of them that are
         self._holders: defaultdict[Group, set[str]] = defaultdict(set)
         self._starting: defaultdict[Group, dict[str, Place]] = defaultdict(dict)
 
-    def set_place(self, group: Group, run: str, place: Place | None) -> None:
+    def set_place(self, group: Group, run: str, place: Place | None, *, due: bool = True) -> None:
         """The run waits at that place; or, with None, it does not."""
         known = self._places[group].pop(run, None)
-        waiting = self._waiting[group]
+        waiting, all_due = self._waiting[group], self._due[group]
         if known:
             del waiting[bisect_left(waiting, known)]
+            if known in all_due[(index := bisect_left(all_due, known)) : index + 1]:
+                del all_due[index]
         if place:
             insort(waiting, place)
             self._places[group][run] = place
+            if due:
+                insort(all_due, place)
         elif not waiting:
-            del self._waiting[group], self._places[group]
+            del self._waiting[group], self._places[group], self._due[group]
 
     def set_holder(self, group: Group, run: str, *, holds: bool) -> None:
         """Whether a Job or a pod of the run is not over."""
@@ -104,13 +118,15 @@ class Lines:
             return bisect_left(waiting, bound) - bisect_left(begun, bound)
 
         ahead, others = ahead_of(place), len(waiting) - len(begun)
+        first = next((due for due in self._due.get(group, ()) if label_value(due.name) not in busy), place)
         return Line(
             running=len(busy),
             ahead=ahead,
             waiting=others + (run not in known),
             lower=others - ahead_of((place.rank + 1,)),
             older=ahead - ahead_of((place.rank,)),
-            held=any(
+            held=first < place
+            or any(
                 before < place
                 for other, before in self._starting.get(group, {}).items()
                 if other != run and other not in self._holders.get(group, set())

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from millrace.api.base import GROUP
 from millrace.domain.labels import COMPONENT, DEPLOYMENT, JOBRUN
 from millrace.domain.names import label_value
-from millrace.runtime.lines import Group, Lines, asks, deployment_of, place_of
+from millrace.runtime.lines import Group, Lines, asks, deployment_of, is_due, place_of
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -269,7 +269,7 @@ class Store:
         slot = slot_of(key.kind, obj)
         if slot and key.kind == "JobRun":
             self.lines.names[slot[0]] = obj["spec"]["deploymentRef"]["name"]
-            self.lines.set_place(*slot, place_of(obj) if there and asks(obj) else None)
+            self.lines.set_place(*slot, place_of(obj) if there and asks(obj) else None, due=is_due(obj))
         if slot:
             self._count(*slot)
 

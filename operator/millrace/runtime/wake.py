@@ -81,10 +81,13 @@ class Waker:
         """A Deployment changed: runs that wait for it may go on, as far as it has slots; all, where theirs is gone."""
         group, found = (namespace, label_value(deployment)), self._store.get(Key("Deployment", namespace, deployment))
         uid = found["metadata"]["uid"] if found else None
-        for run in self._store.unfinished_of(group):
-            status = run["status"]
-            if status.get("phase") not in UNDERWAY or status.get("deploymentId") not in {None, uid}:
-                self._queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_held(run))
+        concerned = (
+            run
+            for run in self._store.unfinished_of(group)
+            if run["status"].get("phase") not in UNDERWAY or run["status"].get("deploymentId") not in {None, uid}
+        )
+        for run in sorted(concerned, key=place_of):
+            self._queue.add(Key("JobRun", namespace, run["metadata"]["name"]), later=_is_held(run))
         self.move_up(group)
 
     def move_up(self, group: Group) -> None:

@@ -75,6 +75,38 @@ def test_runs_that_were_there_before_what_all_of_them_need_start_in_their_order(
         settled(rig, r1="Pending", r2="Pending", **dict.fromkeys(names[2:], "Queued"))
 
 
+def test_of_two_free_slots_the_older_run_has_the_first_though_it_is_still_being_told_what_it_waited_for(
+    api_server: ApiServer,
+) -> None:
+    with operator(api_server) as rig:
+        rig.function()
+        gate = threading.Event()
+        told = rig.proxy.rule(proxy.wait_for(gate), "PATCH", r"/jobruns/r1/status")
+        rig.run_by("d", "r1")
+        patiently("r1 is told that its Deployment is missing", lambda: told.hits)
+        rig.deployment()
+        looked_at(rig, "d")
+        rig.run_by("d", "r2")
+        time.sleep(1)
+        assert not rig.jobs("r2")
+        gate.set()
+        settled(rig, r1="Pending", r2="Pending")
+        assert with_job(rig) == ["r1", "r2"]
+
+
+def test_the_column_says_which_function_a_run_of_a_deployment_runs(api_server: ApiServer) -> None:
+    with operator(api_server) as rig:
+        rig.function()
+        rig.deployment(concurrency=1)
+        for name in ("r1", "r2"):
+            rig.run_by("d", name)
+        rig.run("own")
+        settled(rig, r1="Pending", r2="Queued", own="Pending")
+        head, *lines = rig.server.kubectl("get", "jr", "-n", rig.namespace).stdout.splitlines()
+        assert head.split()[:4] == ["NAME", "FUNCTION", "DEPLOYMENT", "PHASE"]
+        assert [line.split()[:3] for line in lines] == [["own", "f", "Pending"], ["r1", "f", "d"], ["r2", "f", "d"]]
+
+
 def test_an_edit_does_not_change_a_run_that_is_queued(api_server: ApiServer) -> None:
     with operator(api_server) as rig:
         rig.function()

@@ -124,6 +124,29 @@ def test_a_job_that_is_being_made_holds_its_slot_and_who_comes_after_it_is_held(
     assert store.lines.busy(GROUP) == {"a"}
 
 
+LETS_GO: dict[str, tuple[list[Object], bool]] = {  # what stands ahead of a run for which there is a slot
+    "one that was not looked at yet": ([run("a")], True),
+    "one that is queued": ([run("a", "Queued")], True),
+    "one whose Deployment was missing a moment ago": ([run("a", "Blocked", status={"reason": "DeploymentNotFound"})], True),
+    "one whose Job is there already": ([run("a", "Queued"), job("a")], False),
+    "one whose store is being checked": ([run("a", "Pending", status={"reason": "DataStoreNotChecked"})], False),
+    "one that is blocked by something of its own": ([run("a", "Blocked", status={"reason": "DataStoreNotReady"})], False),
+    "one that is blocked like all of its revision": (
+        [run("a", "Blocked", status={"reason": "FunctionNotFound"})],
+        False,
+    ),
+    "the last one, which has gone by now": ([run("a"), run("a", "Failed")], False),
+    "one that came later": ([run("c")], False),
+}
+
+
+@pytest.mark.parametrize("case", LETS_GO)
+def test_who_comes_later_lets_those_go_first_that_are_about_to_start(case: str) -> None:
+    objects, expected = LETS_GO[case]
+    store = seen(*objects, run("b"))
+    assert store.lines.line(GROUP, "b", place_of(run("b"))).held is expected
+
+
 NAMES = ["a", "b", "c", "d"]
 STEPS = st.lists(
     st.tuples(
@@ -172,4 +195,4 @@ def test_counts_agree_with_a_look_at_everything(steps: list[tuple[str, str]]) ->
         found = store.get(Key("JobRun", "tenant", name))
         assert found
         line = store.lines.line(GROUP, name, place_of(found))
-        assert (line.running, line.ahead, line.waiting) == (len(busy), index, len(waits))
+        assert (line.running, line.ahead, line.waiting, line.held) == (len(busy), index, len(waits), index > 0)

@@ -78,6 +78,22 @@ async def test_the_end_of_a_deployments_last_run_is_told() -> None:
     assert Key("Deployment", "tenant", long) in found.queue._due
 
 
+async def test_a_run_that_cannot_be_read_holds_up_no_other_of_its_deployment() -> None:
+    """It was stored before its schema was narrowed, say."""
+    of: Object = {"deploymentRef": {"name": "d"}}
+    found = controller(
+        {**run("a"), "spec": {**of, "retries": "many"}}, {**run("b"), "spec": of}, {**run("c", "Queued"), "spec": of}
+    )
+    found.store.put("Deployment", {"metadata": metadata("d", "d-uid"), "spec": {"functionRef": {"name": "f"}}})
+    lines, group = found.store.lines, ("tenant", "d")
+    assert list(lines.queue(group)) == ["a", "b", "c"]
+    found.queue.add(Key("JobRun", "tenant", "a"))
+    async with asyncio.timeout(5):
+        await found._work()  # until something is to be written
+    assert list(lines.queue(group)) == ["b", "c"]
+    assert Key("JobRun", "tenant", "b") in found.queue._in_work
+
+
 async def test_one_that_stands_by_takes_note_and_asks_for_nothing() -> None:
     found = controller()
     found.seen("JobRun", run("new"))
