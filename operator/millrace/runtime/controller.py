@@ -23,7 +23,8 @@ from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
 from millrace.runtime.lines import Group, deployment_of, place_of
 from millrace.runtime.queue import KeyedQueue
-from millrace.runtime.store import Key, Object, Store
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import Object
 from millrace.runtime.wake import SHARED_KINDS, Waker
 
 log = structlog.get_logger()

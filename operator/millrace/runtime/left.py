@@ -12,7 +12,8 @@ from millrace.domain.retention import KnownRun, Stored
 from millrace.observe.job import read_job
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.retention import Ended, Left
-from millrace.runtime.store import Object, Store, is_terminal
+from millrace.runtime.store import Store
+from millrace.runtime.trim import Object, is_terminal
 from millrace.runtime.typed import newest_pod, stores_of, valid
 
 

@@ -28,7 +28,8 @@ from millrace.reconcile.snapshot import RunSnapshot
 from millrace.runtime.left import left
 from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.made import made_run
-from millrace.runtime.store import Key, Object, Store, controller_uid
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import Object, controller_uid
 from millrace.runtime.typed import newest_pod, stores_of, valid
 
 

@@ -16,7 +16,8 @@ from millrace.observe.pod import read_pod
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.run import reconcile_run
 from millrace.runtime.snapshots import datastore_snapshot, function_snapshot, run_snapshot
-from millrace.runtime.store import Key, Store, controller_uid, trim
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import controller_uid, trim
 
 Object = dict[str, Any]
 
