@@ -191,7 +191,7 @@ class Controller:
                 function = snapshots.function_snapshot(self.store, key, self.settings, now)
                 return reconcile_function(function) if function else NOTHING
             case "Deployment":
-                deployment = snapshots.deployment_snapshot(self.store, key, learned, self.settings, now)
+                deployment = snapshots.deployment_snapshot(self.store, key, learned, self.settings, self._ca_bundle, now)
                 return reconcile_deployment(deployment) if deployment else NOTHING
             case "DataAsset":
                 asset = snapshots.dataasset_snapshot(self.store, key, learned, self.settings, now)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from millrace.domain.labels import DEPLOYMENT, JOBRUN
 from millrace.domain.names import label_value
 from millrace.runtime.lines import Group, Lines, asks, deployment_of, place_of
-from millrace.runtime.trim import Object, controller_uid, is_terminal, trim
+from millrace.runtime.trim import Object, controller_uid, is_terminal, is_untold, trim
 
 T = TypeVar("T")
 
@@ -57,10 +57,14 @@ def _groups_of(key: Key, obj: Object) -> Iterator[tuple[str, ...]]:
     match key.kind:
         case "DataAsset":
             yield key.kind, key.namespace, asset_of(obj)
-        case "JobRun" if not is_terminal(obj):
-            yield key.kind, key.namespace
-            if group := deployment_of(obj):
-                yield key.kind, *group
+        case "JobRun":
+            group = deployment_of(obj)
+            if group and is_untold(obj):
+                yield "Untold", *group
+            if not is_terminal(obj):
+                yield key.kind, key.namespace
+                if group:
+                    yield key.kind, *group
         case "Job" | "Pod" if slot := slot_of(key.kind, obj):
             over = _is_closed(obj) if key.kind == "Job" else obj["status"].get("phase") in {"Succeeded", "Failed"}
             if not over:
@@ -116,6 +120,10 @@ class Store:
     def unfinished_of(self, group: Group) -> Iterator[Object]:
         """The JobRuns of a Deployment that are not over."""
         return (self._objects[key] for key in self._groups.get(("JobRun", *group), ()))
+
+    def untold(self, group: Group) -> Iterator[Object]:
+        """The JobRuns of a Deployment of which somebody is still to be notified."""
+        return (self._objects[key] for key in self._groups.get(("Untold", *group), ()))
 
     def derived(self, obj: Object, make: Callable[[Object], T]) -> T:
         """What `make`, always the same of a kind, makes of an object that is here; kept until that changes."""
@@ -188,6 +196,7 @@ class Store:
         slot = slot_of(key.kind, obj)
         if slot and key.kind == "JobRun":
             self.lines.names[slot[0]] = obj["spec"]["deploymentRef"]["name"]
+            self.lines.set_moved(slot[0], obj["status"].get("times") or {})
             self.lines.set_place(*slot, place_of(obj) if there and asks(obj) else None)
         if slot:
             self._count(*slot)

@@ -10,6 +10,7 @@ from millrace.domain.labels import COMPONENT
 Object = dict[str, Any]
 
 METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+UNTOLD = ("reason", "failure", "functionRevision", "duration", "logs", "outputs", "notifications")
 CONTAINER_STATUS = ("name", "state", "lastState", "restartCount")
 
 
@@ -51,13 +52,22 @@ def is_terminal(run: Object) -> bool:
     return run["status"].get("phase") in {"Succeeded", "Failed", "Cancelled"}
 
 
+def is_untold(run: Object) -> bool:
+    """Whether somebody is still to be notified of something of the run."""
+    return bool((run["status"].get("notifications") or {}).get("pending"))
+
+
 def _trim_finished(run: Object) -> Object:
-    """Nothing of it is decided any more but when its Jobs go and, where its Deployment made it, itself and what it left."""
+    """Nothing of it is decided any more but when its Jobs go and, where its Deployment made it, itself and what it left;
+    and what is still to be told of it.
+    """
     status = _pick(run["status"], ("observedGeneration", "phase", "times"))
     if controller_uid(run):
         status |= _pick(run["status"], ("logs", "logsStore", "deleted"))
         placed = (output for output in run["status"].get("outputs", []) if "dataStore" in output)
         status["outputs"] = [_pick(output, ("name", "uri", "dataStore")) for output in placed]
+    if is_untold(run):
+        status |= _pick(run["status"], UNTOLD)
     return {
         "metadata": _pick(run["metadata"], (*METADATA, "ownerReferences")),
         "spec": _pick(run["spec"], ("functionRef", "deploymentRef")),
