@@ -63,6 +63,8 @@ RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"
 STORE_PREFIX = RESERVED_PREFIX + "STORE_"  # credentials, by the number of the store in the plan
 PARAMETER_PREFIX = RESERVED_PREFIX + "PARAMETER_"  # what plan.parametersFrom names; not handed on to user code
 KEEP_VARIABLE = RESERVED_PREFIX + "KEEP"  # {"stores": [entry, ...], "items": [...]}, see inpod/keep.py
+NOTIFY_VARIABLE = RESERVED_PREFIX + "NOTIFY"  # {"messages": [{"type", "body"}, ...], "ca"}, see inpod/notify.py
+NOTIFY_URL_VARIABLE = RESERVED_PREFIX + "NOTIFY_URL"  # a secret as a whole
 PROBE_VARIABLE = RESERVED_PREFIX + "PROBE"  # of a store's probe: {"stores": [entry, ...]} as in plan.json
 
 # --- Exit codes: 239 to 249 are ours in every container -----------------------------------------------------------------

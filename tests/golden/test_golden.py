@@ -17,13 +17,16 @@ from millrace.api.crd import KINDS, definition
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.api.function import Function
+from millrace.api.notification import Notification
 from millrace.api.schedule import Schedule
 from millrace.build.cronjob import cron_job
 from millrace.build.job import next_job, probe_job, run_job
 from millrace.build.keep import keep_job
+from millrace.build.notify import notify_job
 from millrace.build.pod import compact
 from millrace.build.reclaim import reclaim_job
 from millrace.build.revision import authorities, revision
+from millrace.domain.notifications import Message
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Origin, Resolved
 from millrace.domain.retention import Stored
@@ -229,6 +232,12 @@ GOLDEN: dict[str, Callable[[], Object]] = {
         (LAKE, WAREHOUSE),
         AUTHORITIES,
         waits="artifacts",
+    ),
+    "notify": lambda: notify_job(
+        Metadata.model_validate(metadata("scoring", "deployment-uid")),
+        Notification.model_validate({"on": ["Failed"], "urlSecretRef": {"name": "hook", "key": "url"}}),
+        [Message("a-uid.Failed", "application/json; charset=utf-8", {"text": 'cost: $5, "$(MILLRACE_NOTIFY_URL)"'})],
+        AUTHORITIES,
     ),
     "reclaim": lambda: reclaim_job(ASSET, "3", WAREHOUSE, AUTHORITIES),
     "probe": lambda: probe_job(LAKE, SETTINGS),

@@ -29,6 +29,11 @@ class Request(BaseHTTPRequestHandler):
             answer(self)
         self.close_connection = True
 
+    def do_POST(self) -> None:
+        """The same, after its body."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         """Not here."""
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from millrace.api.base import Conditions, Metadata, Model, Reference, rule, validated
 from millrace.api.mapping import EffectiveMapping, InputMapping, OutputMapping
+from millrace.api.notification import Notification, NotificationStatus
 from millrace.api.retention import Retention
 from millrace.api.schedule import Schedule, ScheduleStatus
 from millrace.api.template import RunTemplate
@@ -81,6 +82,7 @@ class DeploymentSpec(Model):
     )
     queue: Queue = Queue()
     retention: Retention | None = None
+    notifications: Annotated[list[Notification], Field(max_length=8)] = []
     template: RunTemplate = Field(RunTemplate(), description="Defaults of the runs; what a run says itself wins.")
 
 
@@ -95,6 +97,7 @@ class DeploymentStatus(Model):
     queued: int | None = Field(None, description="Runs that wait for one.")
     effective_mapping: EffectiveMapping | None = None
     schedule: ScheduleStatus | None = None
+    notifications: NotificationStatus | None = Field(None, description="Of its queue; those of runs are in their statuses.")
 
 
 class Deployment(Model):

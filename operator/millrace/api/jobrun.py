@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from millrace.api.base import Conditions, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
+from millrace.api.notification import NotificationStatus
 from millrace.api.template import RunTemplate
 
 
@@ -163,6 +164,7 @@ class JobRunStatus(Model):
         list[Literal["logs", "artifacts"]], Field(description="What its Deployment's retention has deleted of it.")
     ] = []
     times: Times | None = None
+    notifications: NotificationStatus | None = Field(None, description="Whom its Deployment's notifications have told what.")
 
 
 class JobRun(Model):

@@ -1,4 +1,4 @@
-"""Notifications of a Deployment: whom to tell what."""
+"""Notifications of a Deployment: whom to tell what, and what has been told."""
 
 from __future__ import annotations
 
@@ -22,8 +22,37 @@ class Notification(Model):
             max_length=5,
             json_schema_extra={"x-kubernetes-list-type": "set"},
             description="Ends of runs. Late: a run has not started ten minutes after it was due. QueueStuck: runs wait, a "
-            "slot is free, and none has started for ten minutes.",
+            "slot is free, and none has started for ten minutes. A bare on is true in YAML: quote it.",
         ),
     ]
     format: Literal["cloudevents", "slack"] | None = Field(None, description="cloudevents, the default: version 1.0, JSON.")
     url_secret_ref: SecretKeyReference
+
+    @property
+    def address(self) -> str:
+        """What statuses and messages call it: the Secret and its key, never what that holds."""
+        return f"{self.url_secret_ref.name}/{self.url_secret_ref.key}"
+
+
+class Pending(Model):
+    """A transition that somebody is still to be told of."""
+
+    transition: Transition
+    time: str
+    message: str | None = None
+
+
+class Told(Model):
+    """What became of telling an address."""
+
+    transition: Transition
+    address: str = Field(description="SECRET/KEY")
+    result: Literal["Sent", "Refused", "GivenUp"]
+    message: str | None = Field(None, description="What the address answered, where it has refused.")
+
+
+class NotificationStatus(Model):
+    """Transitions that are to be told, and what became of it."""
+
+    pending: list[Pending] = []
+    told: list[Told] = []

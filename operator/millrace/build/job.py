@@ -203,8 +203,13 @@ def chore(
     variable: str,
     plan: Manifest,
     writes: bool = False,
+    env: tuple[Manifest, ...] = (),
+    authorities: bool = False,
 ) -> Manifest:
-    """The spec of a Job that works on stores until it succeeds; `program` of our image gets its plan in a variable."""
+    """The spec of a Job that works on stores until it succeeds; `program` of our image gets its plan in a variable.
+
+    `authorities`: the installation's go with it, where the namespace has them.
+    """
     container = {
         "name": program,
         "image": settings.stage_image,
@@ -212,6 +217,7 @@ def chore(
         "args": [program],
         "env": [
             {"name": variable, "value": pod.escaped(pod.compact(plan))},
+            *env,
             *(variable for index, store in enumerate(used) for variable in stores.credentials_env(store, index)),
         ],
         "resources": settings.chore_resources,
@@ -221,6 +227,7 @@ def chore(
             *stores.ca_mounts(used),
             *stores.claim_mounts(used, written={store.metadata.name for store in used} if writes else set()),
             *stores.token_mounts(used),
+            *([stores.mount("authorities", f"{p.CA_DIR}/index", read_only=True)] if authorities else []),
         ],
     }
     return {
@@ -240,6 +247,7 @@ def chore(
                     *stores.ca_volumes(used, len(used)),
                     *stores.claim_volumes(used),
                     *stores.token_volumes(used),
+                    *([{"name": "authorities", "configMap": {"name": pod.AUTHORITIES}}] if authorities else []),
                 ],
             },
         },

@@ -27,5 +27,6 @@ CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: 
 SHA256 = f"{GROUP}/sha256"  # annotation of a DataAsset that the command line has uploaded, as staging will say it
 RECLAIMS = f"{GROUP}/reclaims"  # annotation of the Job that will delete an asset's data: whose, JSON
 KEEPS = f"{GROUP}/retention"  # annotation of the Job that deletes what runs have left in stores: what of whom, when, JSON
+NOTIFIES = f"{GROUP}/notifies"  # annotation of the Job that tells an address: which address, of which messages, JSON
 BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

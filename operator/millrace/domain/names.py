@@ -64,6 +64,11 @@ def keep_name(deployment: str, digest: str) -> str:
     return child_name(deployment, f"-keep-{digest[:HASH]}")
 
 
+def notify_name(deployment: str, digest: str) -> str:
+    """Job that tells an address of what runs of this Deployment did; `digest` of both."""
+    return child_name(deployment, f"-notify-{digest[:HASH]}")
+
+
 def cron_job_name(deployment: str) -> str:
     """CronJob of a Deployment's schedule."""
     return child_name(deployment, limit=CRON_JOB_LIMIT)

@@ -2,139 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from millrace.api.base import API_VERSION, Metadata
 from millrace.api.jobrun import JobRun, Phase
-from millrace.api.notification import Notification, Transition
+from millrace.api.notification import Notification, NotificationStatus, Pending, Told, Transition
 from millrace.domain.clock import parse, render
 
 Object = dict[str, Any]
 
 LATE = timedelta(minutes=10)  # between the time when a run is due and its start
 STUCK = timedelta(minutes=10)  # without a start, though runs wait and a slot is free
+GIVEN_UP = timedelta(days=1)  # after a transition: what no address has taken by then is of no use to it
 ENDS: dict[Phase, Transition] = {Phase.SUCCEEDED: "Succeeded", Phase.FAILED: "Failed", Phase.CANCELLED: "Cancelled"}
 CONTENT_TYPES = {"cloudevents": "application/cloudevents+json; charset=utf-8", "slack": "application/json; charset=utf-8"}
 TEXT = 1000  # characters of a message: an address takes no novel
 
 
-class Event(NamedTuple):
-    """Something to tell. `uid`: of what it is about; `episode`: which of several of its kind, if there may be several."""
+class Subject(NamedTuple):
+    """A run or a Deployment that has something to tell, and what goes with it as `data` of a CloudEvent."""
 
-    transition: Transition
+    kind: Literal["jobrun", "deployment"]
     uid: str
-    subject: str
-    time: datetime
-    message: str
+    name: str
+    status: NotificationStatus
     data: Object
-    episode: str = ""
 
-    @property
-    def id(self) -> str:
-        """One id per transition, whoever is told of it and however often."""
-        return ".".join(part for part in (self.uid, self.transition, self.episode) if part)
+    def id(self, each: Pending) -> str:
+        """One id per transition, whoever is told of it and however often. A queue may be stuck more than once."""
+        episode = f".{each.time}" if each.transition == "QueueStuck" else ""
+        return f"{self.uid}.{each.transition}{episode}"
 
 
 class Message(NamedTuple):
-    """One request: the Secret's key that holds the address, and what is sent. `told` is recorded when it has been taken."""
+    """What is sent to an address."""
 
-    told: str
-    secret: str
-    key: str
+    id: str
     content_type: str
     body: Object
 
 
-def of_run(run: JobRun, due: datetime, now: datetime) -> list[Event]:
-    """The transitions that a run has had. `due`: when it should have started; a run that never did may have ended."""
+class Outcome(NamedTuple):
+    """What became of a message, and what the address has answered."""
+
+    result: Literal["Sent", "Refused"]
+    message: str | None = None
+
+
+def wanted(notifications: Iterable[Notification]) -> frozenset[Transition]:
+    """The transitions that somebody wants to be told of."""
+    return frozenset(transition for entry in notifications for transition in entry.on)
+
+
+def of_run(run: JobRun, due: datetime | None, now: datetime) -> list[Pending]:
+    """The transitions that a run has had. `due`: when it should have started; None: it has, or is not to be started."""
+    status, found = run.status, []
+    if due and now - due > LATE:
+        why = f", {status.reason}" if status.reason else ""
+        text = f"is late: it was due at {render(due)}{why}"
+        found.append(Pending(transition="Late", time=render(due + LATE), message=text))
+    if status.phase and (end := ENDS.get(status.phase)) and status.times and status.times.finished:
+        found.append(Pending(transition=end, time=status.times.finished))
+    return found
+
+
+def subject_of(run: JobRun) -> Subject:
+    """A run, as its status describes it."""
     status, meta = run.status, run.metadata
-    times = status.times
-    found: list[Event] = []
-    started = parse(times.started) if times and times.started else None
-    ended = parse(times.finished) if times and times.finished else None
-    late = min(moment for moment in (started, ended, now) if moment) - due
+    failure = status.failure
     data = {
         "namespace": meta.namespace,
         "name": meta.name,
         "uid": meta.uid,
         "phase": status.phase,
-        "reason": status.failure.reason if status.failure else status.reason,
-        "message": status.failure.message[:TEXT] if status.failure and status.failure.message else None,
+        "reason": failure.reason if failure else status.reason,
+        "message": failure.message[:TEXT] if failure and failure.message else None,
         "functionRevision": status.function_revision,
         "duration": status.duration,
         "logs": status.logs,
-        "outputs": [output.dump() for output in status.outputs] or None,
+        "outputs": [output.model_copy(update={"data_store": None}).dump() for output in status.outputs] or None,
     }
-    data = {key: value for key, value in data.items() if value is not None}
-    if late > LATE:
-        waits = f"is late: due at {render(due)}" + (f", {status.reason}" if status.reason and not started else "")
-        found.append(Event("Late", meta.uid, meta.name, due + LATE, waits, data))
-    if status.phase and (end := ENDS.get(status.phase)) and ended:
-        failure = f": {status.failure.reason}: {status.failure.message}" if status.failure else ""
-        found.append(Event(end, meta.uid, meta.name, ended, (end.lower() + failure)[:TEXT], data))
-    return found
+    known = {key: value for key, value in data.items() if value is not None}
+    return Subject("jobrun", meta.uid, meta.name, status.notifications or NotificationStatus(), known)
 
 
-def of_queue(deployment: Metadata, *, queued: int, free: int, moved: datetime, now: datetime) -> list[Event]:
-    """Whether a queue is stuck: `queued` runs wait, `free` slots are there, and the last that started did so at `moved`."""
-    if not queued or free <= 0 or now - moved <= STUCK:
-        return []
-    data = {
-        "namespace": deployment.namespace,
-        "name": deployment.name,
-        "uid": deployment.uid,
-        "queued": queued,
-        "free": free,
-    }
-    message = f"is stuck: {queued} runs wait, {free} slots are free, none has started since {render(moved)}"
-    return [Event("QueueStuck", deployment.uid, deployment.name, moved + STUCK, message, data, episode=render(moved))]
+def subject_of_queue(deployment: Metadata, status: NotificationStatus | None) -> Subject:
+    """The queue of a Deployment."""
+    data = {"namespace": deployment.namespace, "name": deployment.name, "uid": deployment.uid}
+    return Subject("deployment", deployment.uid, deployment.name, status or NotificationStatus(), data)
 
 
-def pending(
-    deployment: Metadata,
+def settled(
+    subject: Subject,
     notifications: Sequence[Notification],
-    events: Iterable[Event],
-    *,
-    told: Collection[str],
-    since: datetime,
-) -> list[Message]:
-    """The requests that are still to be made, oldest events first; two entries for one address are one request.
-
-    `since`: when the notifications were set up. Who is new is not told of all that was before.
-    """
-    found: dict[str, Message] = {}
-    for event in sorted((event for event in events if event.time >= since), key=lambda event: (event.time, event.id)):
+    outcomes: Mapping[tuple[str, str], Outcome],
+    now: datetime,
+) -> NotificationStatus:
+    """What is still to be told, and what became of the rest. `outcomes`: by message's id and address."""
+    told = {(each.transition, each.address): each for each in subject.status.told}
+    pending = []
+    for each in subject.status.pending:
+        still = False
         for entry in notifications:
-            if event.transition not in entry.on:
+            mark = (each.transition, entry.address)
+            if each.transition not in entry.on:
                 continue
-            form, where = entry.format or "cloudevents", entry.url_secret_ref
-            mark = f"{event.id}@{where.name}/{where.key}"
-            if mark not in told:
-                body = _cloud_event(deployment, event) if form == "cloudevents" else _slack(deployment, event)
-                found.setdefault(mark, Message(mark, where.name, where.key, CONTENT_TYPES[form], body))
-    return list(found.values())
+            if outcome := outcomes.get((subject.id(each), entry.address)):
+                told[mark] = Told(transition=each.transition, address=entry.address, **outcome._asdict())
+            elif mark not in told and parse(each.time) + GIVEN_UP <= now:
+                told[mark] = Told(transition=each.transition, address=entry.address, result="GivenUp")
+            still |= mark not in told
+        pending += [each] if still else []
+    return NotificationStatus(pending=pending, told=list(told.values()))
 
 
-def _cloud_event(deployment: Metadata, event: Event) -> Object:
+def messages(
+    deployment: Metadata, notifications: Sequence[Notification], subjects: Iterable[Subject]
+) -> dict[str, list[Message]]:
+    """What each address is still to be told, the oldest first; two entries for one address are one message."""
+    found: defaultdict[str, dict[str, Message]] = defaultdict(dict)
+    everything = [(each, subject) for subject in subjects for each in subject.status.pending]
+    for each, subject in sorted(everything, key=lambda pair: (pair[0].time, pair[1].id(pair[0]))):
+        told = {mark.address for mark in subject.status.told if mark.transition == each.transition}
+        for entry in notifications:
+            if each.transition in entry.on and entry.address not in told:
+                form, make = entry.format or "cloudevents", _slack if entry.format == "slack" else _cloud_event
+                message = Message(subject.id(each), CONTENT_TYPES[form], make(deployment, subject, each))
+                found[entry.address].setdefault(message.id, message)
+    return {address: list(by_id.values()) for address, by_id in found.items()}
+
+
+def _cloud_event(deployment: Metadata, subject: Subject, each: Pending) -> Object:
     """CloudEvents 1.0, structured mode in JSON."""
-    kind = "deployment" if event.transition == "QueueStuck" else "jobrun"
     return {
         "specversion": "1.0",
-        "id": event.id,
+        "id": subject.id(each),
         "source": f"/apis/{API_VERSION}/namespaces/{deployment.namespace}/deployments/{deployment.name}",
-        "type": f"dev.millrace.{kind}.{event.transition.lower()}",
-        "subject": event.subject,
-        "time": render(event.time),
+        "type": f"dev.millrace.{subject.kind}.{each.transition.lower()}",
+        "subject": subject.name,
+        "time": each.time,
         "datacontenttype": "application/json",
-        "data": event.data,
+        "data": subject.data if each.message is None else {**subject.data, "message": each.message},
     }
 
 
-def _slack(deployment: Metadata, event: Event) -> Object:
+def _slack(deployment: Metadata, subject: Subject, each: Pending) -> Object:
     """An incoming webhook's message; what has a meaning there is escaped."""
-    where = f"{deployment.namespace}/{deployment.name}"
-    what = event.subject if event.transition != "QueueStuck" else "the queue"
-    text = f"{where}: {what} {event.message}"
+    message = each.message
+    if message is None:
+        why = (str(subject.data[key]) for key in ("reason", "message") if key in subject.data)
+        message = ": ".join((each.transition.lower(), *why))[:TEXT]
+    what = subject.name if subject.kind == "jobrun" else "the queue"
+    text = f"{deployment.namespace}/{deployment.name}: {what} {message}"
     return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}

@@ -24,6 +24,12 @@ class Reason(StrEnum):
     DATA_IN_USE = "DataInUse"
     DATA_KEPT = "DataKept"
     DATA_NOT_DELETED = "DataNotDeleted"
+    SENT = "Sent"
+    LATE = "Late"
+    QUEUE_STUCK = "QueueStuck"
+    NOTIFICATION_NOT_SENT = "NotificationNotSent"
+    NOTIFICATION_REFUSED = "NotificationRefused"
+    NOTIFICATION_GIVEN_UP = "NotificationGivenUp"
     # What a run names is not there, or not ready: it waits.
     PROBE_FAILED = "ProbeFailed"
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"

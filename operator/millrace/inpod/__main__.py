@@ -1,4 +1,4 @@
-"""python -m millrace.inpod stage|collect|probe|reclaim|keep: the program of a container.
+"""python -m millrace.inpod stage|collect|probe|reclaim|keep|notify: the program of a container.
 
 No command-line library and no import before the choice: each program starts in milliseconds.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
-PROGRAMS = ("stage", "collect", "probe", "reclaim", "keep")
+PROGRAMS = ("stage", "collect", "probe", "reclaim", "keep", "notify")
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +34,8 @@ def _program(name: str) -> Callable[[], int]:
         from millrace.inpod.reclaim import main as program
     elif name == "keep":
         from millrace.inpod.keep import main as program
+    elif name == "notify":
+        from millrace.inpod.notify import main as program
     else:
         from millrace.inpod.probe import main as program
     return program

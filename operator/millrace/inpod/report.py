@@ -17,7 +17,7 @@ from millrace.inpod.runtime.paths import termination_log
 
 MESSAGE_CHARACTERS = 1500
 URL_USER = re.compile(r"(://)[^/@\s]+@")  # https://user:password@host
-CREDENTIAL = re.compile(rf"^{protocol.RESERVED_PREFIX}STORE_\d+_")
+CREDENTIAL = re.compile(rf"^{protocol.RESERVED_PREFIX}STORE_\d+_|^{protocol.NOTIFY_URL_VARIABLE}$")
 SHORTEST_SECRET = 4  # shorter values would blacken ordinary words
 
 

@@ -15,6 +15,7 @@ from millrace.domain.labels import (
     DEPLOYMENT_REVISION,
     ENDED,
     KEEPS,
+    NOTIFIES,
     PLACES,
     PROFILE,
     RECLAIMS,
@@ -49,6 +50,8 @@ class JobFacts:
     stage_image: str | None = None  # of a probe
     reclaims: str | None = None  # whose data it deletes: domain.reclaim.Reclaim as JSON
     keeps: Mapping[str, Any] | None = None  # what of which runs it deletes, and when
+
+    notifies: Mapping[str, Any] | None = None  # which address it tells, of what
 
     @property
     def over(self) -> bool:
@@ -88,4 +91,5 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         stage_image=annotations.get(STAGE_IMAGE),
         reclaims=annotations.get(RECLAIMS),
         keeps=json.loads(annotations.get(KEEPS, "null")),
+        notifies=json.loads(annotations.get(NOTIFIES, "null")),
     )

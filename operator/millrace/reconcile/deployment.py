@@ -17,6 +17,7 @@ from millrace.domain.resolve import check_function
 from millrace.domain.settings import Settings
 from millrace.observe.job import JobFacts
 from millrace.reconcile.mapping import mapping
+from millrace.reconcile.notify import Notices, notify
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import NOTHING, Create, Learned, Manifest, PatchStatus, Plan
 from millrace.reconcile.retention import Left, retain
@@ -52,6 +53,7 @@ class DeploymentSnapshot:
     settings: Settings
     now: datetime
     left: Left = field(default_factory=Left)
+    notices: Notices = field(default_factory=Notices)
 
 
 def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
@@ -70,6 +72,7 @@ def reconcile_deployment(s: DeploymentSnapshot) -> Plan:
     marks = [Mark("Ready", status=obstacle is None, reason=reason, message=message)]
     if obstacle or find(deployment.status.conditions, "Reconciling"):
         marks.append(Mark("Reconciling", status=obstacle is not None, reason=reason, message=message))
+    marks += (mark for part in parts for mark in part.marks)
     status = {
         "conditions": conditions_patch(deployment.status.conditions, marks, now=s.now, generation=meta.generation),
         "deploymentId": meta.uid,
@@ -110,4 +113,4 @@ def _mapping(s: DeploymentSnapshot) -> Part:
     return mapping(s.deployment, s.function)
 
 
-PARTS = (_function, _mapping, _queue, retain)
+PARTS = (_function, _mapping, _queue, notify, retain)

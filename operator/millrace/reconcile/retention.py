@@ -42,6 +42,7 @@ class Ended(NamedTuple):
     resource_version: str
     stored: tuple[Stored, ...]
     deleted: tuple[Kind, ...] = ()
+    untold: bool = False  # somebody is still to be notified of it
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def retain(s: DeploymentSnapshot) -> Part:
         recorded = {part for job, _ in jobs for part in (job.keeps or {})["parts"]}
         batches = _batches(left, gone.stored, gone.later, recorded)
         needed = {thing.run for things in batches.values() for thing in things}
-        free = [ended.run for ended in left.ended if ended.run.uid in set(gone.runs) - needed]
+        free = [ended.run for ended in left.ended if ended.run.uid in set(gone.runs) - needed and not ended.untold]
         actions += [Delete("JobRun", namespace, run.name, run.uid) for run in free[:RUNS]]
         going = {run.uid for run in free[:RUNS]}
         waits += [0] if len(free) > RUNS else []

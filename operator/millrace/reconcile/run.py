@@ -18,6 +18,7 @@ from millrace.observe.failure import of_pod
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
+from millrace.reconcile.announce import announce
 from millrace.reconcile.assets import produce
 from millrace.reconcile.attempts import after_failure, failure_of, over_since
 from millrace.reconcile.outcome import Outcome, assets_of, finish, note, origin_of_job, progress
@@ -39,11 +40,15 @@ LOOK_SECONDS = 5  # between two looks at what tells nobody of its changes
 
 
 def reconcile_run(s: RunSnapshot) -> Plan:
-    """The next step of a run."""
+    """The next step of a run, and what it has to tell of itself."""
     if s.run.metadata.deletion_timestamp:
         return NOTHING  # the garbage collector ends Jobs and pods
     if s.run.status.phase and s.run.status.phase.terminal:
         return _clean_up(s)
+    return announce(s, _next_step(s))
+
+
+def _next_step(s: RunSnapshot) -> Plan:
     jobs = sorted(s.jobs, key=lambda job: job.attempt)
     known = s.run.status.job_name
     if known and (not jobs or jobs[-1].attempt < (s.run.status.attempt or 1)):

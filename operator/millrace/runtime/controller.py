@@ -23,7 +23,8 @@ from millrace.runtime import metrics, snapshots
 from millrace.runtime.execute import Executor, Stale
 from millrace.runtime.lines import Group, deployment_of, place_of
 from millrace.runtime.queue import KeyedQueue
-from millrace.runtime.store import Key, Object, Store
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import Object
 from millrace.runtime.wake import SHARED_KINDS, Waker
 
 log = structlog.get_logger()
@@ -199,7 +200,7 @@ class Controller:
                 function = snapshots.function_snapshot(self.store, key, self.settings, now)
                 return reconcile_function(function) if function else NOTHING
             case "Deployment":
-                deployment = snapshots.deployment_snapshot(self.store, key, learned, self.settings, now)
+                deployment = snapshots.deployment_snapshot(self.store, key, learned, self.settings, self._ca_bundle, now)
                 return reconcile_deployment(deployment) if deployment else NOTHING
             case "DataAsset":
                 asset = snapshots.dataasset_snapshot(self.store, key, learned, self.settings, now)

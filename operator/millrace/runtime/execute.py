@@ -36,7 +36,8 @@ from millrace.reconcile.plan import (
     StartJob,
 )
 from millrace.runtime.metrics import API_WRITES
-from millrace.runtime.store import Key, Store, controller_uid
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import controller_uid
 
 log = structlog.get_logger()
 

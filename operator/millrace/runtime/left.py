@@ -12,7 +12,8 @@ from millrace.domain.retention import KnownRun, Stored
 from millrace.observe.job import read_job
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.retention import Ended, Left
-from millrace.runtime.store import Object, Store, is_terminal
+from millrace.runtime.store import Store
+from millrace.runtime.trim import Object, is_terminal, is_untold
 from millrace.runtime.typed import newest_pod, stores_of, valid
 
 
@@ -41,7 +42,7 @@ def _ended(run: Object) -> Ended | None:
     finished = parse(status["times"]["finished"])
     known = KnownRun(meta["name"], meta["uid"], True, status["phase"] != "Succeeded", finished)
     deleted = tuple(status.get("deleted", ()))
-    return Ended(known, meta["resourceVersion"], tuple(_stored(run, known, finished)), deleted)
+    return Ended(known, meta["resourceVersion"], tuple(_stored(run, known, finished)), deleted, is_untold(run))
 
 
 def _stored(run: Object, known: KnownRun, finished: datetime) -> Iterator[Stored]:
@@ -52,6 +53,6 @@ def _stored(run: Object, known: KnownRun, finished: datetime) -> Iterator[Stored
         path = f"logs/{known.name}/"
         yield Stored("logs", status["logs"], known.uid, True, finished, status["logsStore"], path)
     for output in status.get("outputs", ()) if "artifacts" not in deleted else ():
-        if output.get("uri"):
+        if output.get("uri") and "dataStore" in output:
             place = output["dataStore"]
             yield Stored("artifacts", output["uri"], known.uid, True, finished, place["name"], place["path"])

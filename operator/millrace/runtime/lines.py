@@ -61,6 +61,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.names: dict[Group, str] = {}  # of Deployments, where a label has no room for them
+        self.moved: dict[Group, str] = {}  # when a run was last admitted or over, RFC 3339 in UTC, which sorts as text
         self._waiting: defaultdict[Group, list[Place]] = defaultdict(list)
         self._places: defaultdict[Group, dict[str, Place]] = defaultdict(dict)
         self._due: defaultdict[Group, list[Place]] = defaultdict(list)  # those of them that are
@@ -82,6 +83,11 @@ class Lines:
                 insort(all_due, place)
         elif not waiting:
             del self._waiting[group], self._places[group], self._due[group]
+
+    def set_moved(self, group: Group, times: dict[str, Any]) -> None:
+        """A run with these times is there."""
+        last = max(times.get("admitted", ""), times.get("finished", ""))
+        self.moved[group] = max(self.moved.get(group, ""), last)
 
     def set_holder(self, group: Group, run: str, *, holds: bool) -> None:
         """Whether a Job or a pod of the run is not over."""

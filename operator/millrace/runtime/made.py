@@ -17,7 +17,8 @@ from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.resolved import NOTHING_MAPPED, Mapped
 from millrace.domain.template import deployment_revision, shape
-from millrace.runtime.store import Key, Object, Store
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import Object
 
 
 class MadeRun(NamedTuple):

@@ -22,13 +22,15 @@ from millrace.reconcile.dataasset import DataAssetSnapshot
 from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.deployment import DeploymentSnapshot, Queued
 from millrace.reconcile.function import FunctionSnapshot
+from millrace.reconcile.notify import Notices
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.reclaim import ReclaimSnapshot
 from millrace.reconcile.snapshot import RunSnapshot
 from millrace.runtime.left import left
 from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.made import made_run
-from millrace.runtime.store import Key, Object, Store, controller_uid
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import Object, controller_uid
 from millrace.runtime.typed import newest_pod, stores_of, valid
 
 
@@ -40,6 +42,12 @@ def _orphans(store: Store, run: JobRun, jobs: tuple[JobFacts, ...]) -> tuple[Pod
     pods = store.within("Pod", run.metadata.namespace)
     mine = (pod for pod in pods if (pod["metadata"].get("labels") or {}).get(JOBRUN) == label)
     return tuple(read_pod(pod) for pod in mine if controller_uid(pod) not in known)
+
+
+def _bundle(store: Store, namespace: str) -> str | None:
+    """Digest of the authorities that a namespace has."""
+    found = store.get(Key("ConfigMap", namespace, AUTHORITIES))
+    return found["metadata"]["annotations"].get(BUNDLE) if found else None
 
 
 def run_snapshot(
@@ -54,7 +62,6 @@ def run_snapshot(
     group = deployment_of(found)
     jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
     pods = {job.uid: newest_pod(store, job.uid) for job in jobs}
-    bundle = store.get(Key("ConfigMap", key.namespace, AUTHORITIES))
     assets = named_assets(run, made.function)
     return RunSnapshot(
         run=run,
@@ -72,7 +79,7 @@ def run_snapshot(
         pods={uid: pod for uid, pod in pods.items() if pod},
         orphans=_orphans(store, run, jobs),
         config_maps=frozenset(config_map["metadata"]["name"] for config_map in store.within("ConfigMap", key.namespace)),
-        bundle=bundle["metadata"]["annotations"].get(BUNDLE) if bundle else None,
+        bundle=_bundle(store, key.namespace),
         ca_bundle=ca_bundle,
         learned=learned,
         settings=settings,
@@ -97,7 +104,7 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
 
 
 def deployment_snapshot(
-    store: Store, key: Key, learned: Learned, settings: Settings, now: datetime
+    store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
 ) -> DeploymentSnapshot | None:
     """Snapshot of a Deployment; None where it is gone."""
     found = store.get(key)
@@ -106,12 +113,14 @@ def deployment_snapshot(
     deployment = Deployment.model_validate(found)
     group = (key.namespace, label_value(key.name))
     function = store.get(Key("Function", key.namespace, deployment.spec.function_ref.name))
-    queued = []
+    queued, waiting = [], 0
     for name in store.lines.queue(group):
+        waiting += 1
         run = store.get(Key("JobRun", key.namespace, name))
         if run and run["status"].get("phase") == "Queued":
             told = run["status"].get("queuePosition")
             queued.append(Queued(name, run["metadata"]["resourceVersion"], told or 0))
+    jobs = map(read_job, store.owned(deployment.metadata.uid, "Job"))
     clock = next(store.owned(deployment.metadata.uid, "CronJob"), None)
     tokens = store.owned(clock["metadata"]["uid"], "Job") if clock else ()
     return DeploymentSnapshot(
@@ -130,6 +139,14 @@ def deployment_snapshot(
         settings=settings,
         now=now,
         left=left(store, deployment, learned),
+        notices=Notices(
+            runs=tuple(JobRun.model_validate(run) for run in store.untold(group)),
+            jobs=tuple((job, newest_pod(store, job.uid)) for job in jobs if job.notifies),
+            waiting=waiting,
+            moved=store.lines.moved.get(group, ""),
+            bundle=_bundle(store, key.namespace),
+            ca_bundle=ca_bundle,
+        ),
     )
 
 

@@ -10,12 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from millrace.api.base import GROUP
-from millrace.domain.labels import COMPONENT, DEPLOYMENT, JOBRUN
+from millrace.domain.labels import DEPLOYMENT, JOBRUN
 from millrace.domain.names import label_value
 from millrace.runtime.lines import Group, Lines, asks, deployment_of, is_due, place_of
+from millrace.runtime.trim import Object, controller_uid, is_terminal, is_untold, trim
 
-Object = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -27,87 +26,7 @@ class Key(NamedTuple):
     name: str
 
 
-METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
-CONTAINER_STATUS = ("name", "state", "lastState", "restartCount")
 BURIED = 10_000  # UIDs of deleted objects that are kept; what comes late comes within minutes
-
-
-def _pick(found: Object, keys: tuple[str, ...]) -> Object:
-    return {key: found[key] for key in keys if key in found}
-
-
-def _metadata(obj: Object) -> Object:
-    meta = obj["metadata"]
-    kept = _pick(meta, (*METADATA, "labels", "ownerReferences", "deletionGracePeriodSeconds"))
-    if annotations := meta.get("annotations"):
-        # All but what kubectl keeps of the whole object.
-        kept["annotations"] = {k: v for k, v in annotations.items() if not k.startswith("kubectl.kubernetes.io/")}
-    return kept
-
-
-def _trim_pod(obj: Object) -> Object:
-    status = obj.get("status") or {}
-    kept = _pick(status, ("phase", "reason", "message", "conditions"))
-    for group in ("initContainerStatuses", "containerStatuses"):
-        kept[group] = [_pick(found, CONTAINER_STATUS) for found in status.get(group) or []]
-    meta = _metadata(obj)
-    meta.pop("annotations", None)
-    return {"metadata": meta, "spec": {"nodeName": (obj.get("spec") or {}).get("nodeName")}, "status": kept}
-
-
-def _our_annotations(meta: Object) -> Object:
-    return {k: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
-
-
-def _trim_job(obj: Object) -> Object:
-    meta = _metadata(obj)
-    meta["annotations"] = _our_annotations(meta)
-    return {"metadata": meta, "spec": _pick(obj.get("spec") or {}, ("suspend",)), "status": obj.get("status") or {}}
-
-
-def is_terminal(run: Object) -> bool:
-    """Whether the run's phase is final."""
-    return run["status"].get("phase") in {"Succeeded", "Failed", "Cancelled"}
-
-
-def _trim_finished(run: Object) -> Object:
-    """Nothing of it is decided any more but when its Jobs go and, where its Deployment made it, itself and what it left."""
-    status = _pick(run["status"], ("observedGeneration", "phase", "times"))
-    if controller_uid(run):
-        status |= _pick(run["status"], ("logs", "logsStore", "deleted"))
-        placed = (output for output in run["status"].get("outputs", []) if "dataStore" in output)
-        status["outputs"] = [_pick(output, ("name", "uri", "dataStore")) for output in placed]
-    return {
-        "metadata": _pick(run["metadata"], (*METADATA, "ownerReferences")),
-        "spec": _pick(run["spec"], ("functionRef", "deploymentRef")),
-        "status": status,
-    }
-
-
-def trim(kind: str, obj: Object) -> Object:
-    """The part of an object that decisions look at."""
-    match kind:
-        case "Pod":
-            return _trim_pod(obj)
-        case "Job":
-            return _trim_job(obj)
-        case "CronJob":
-            meta = _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))
-            return {"metadata": meta, "spec": obj["spec"], "status": {}}
-        case "ConfigMap":
-            meta = _pick(obj["metadata"], (*METADATA, "labels", "ownerReferences"))
-            meta["annotations"] = _our_annotations(obj["metadata"])
-            of_revision = (meta.get("labels") or {}).get(COMPONENT) == "revision"
-            return {"metadata": meta, **(_pick(obj, ("data",)) if of_revision else {})}
-        case _:
-            kept = {"metadata": _metadata(obj), "spec": obj.get("spec") or {}, "status": obj.get("status") or {}}
-            return _trim_finished(kept) if kind == "JobRun" and is_terminal(kept) else kept
-
-
-def controller_uid(obj: Object) -> str | None:
-    """UID of the owner that controls the object."""
-    owners = obj["metadata"].get("ownerReferences") or []
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
 
 
 def asset_of(obj: Object) -> str:
@@ -138,10 +57,14 @@ def _groups_of(key: Key, obj: Object) -> Iterator[tuple[str, ...]]:
     match key.kind:
         case "DataAsset":
             yield key.kind, key.namespace, asset_of(obj)
-        case "JobRun" if not is_terminal(obj):
-            yield key.kind, key.namespace
-            if group := deployment_of(obj):
-                yield key.kind, *group
+        case "JobRun":
+            group = deployment_of(obj)
+            if group and is_untold(obj):
+                yield "Untold", *group
+            if not is_terminal(obj):
+                yield key.kind, key.namespace
+                if group:
+                    yield key.kind, *group
         case "Job" | "Pod" if slot := slot_of(key.kind, obj):
             over = _is_closed(obj) if key.kind == "Job" else obj["status"].get("phase") in {"Succeeded", "Failed"}
             if not over:
@@ -197,6 +120,10 @@ class Store:
     def unfinished_of(self, group: Group) -> Iterator[Object]:
         """The JobRuns of a Deployment that are not over."""
         return (self._objects[key] for key in self._groups.get(("JobRun", *group), ()))
+
+    def untold(self, group: Group) -> Iterator[Object]:
+        """The JobRuns of a Deployment of which somebody is still to be notified."""
+        return (self._objects[key] for key in self._groups.get(("Untold", *group), ()))
 
     def derived(self, obj: Object, make: Callable[[Object], T]) -> T:
         """What `make`, always the same of a kind, makes of an object that is here; kept until that changes."""
@@ -269,6 +196,7 @@ class Store:
         slot = slot_of(key.kind, obj)
         if slot and key.kind == "JobRun":
             self.lines.names[slot[0]] = obj["spec"]["deploymentRef"]["name"]
+            self.lines.set_moved(slot[0], obj["status"].get("times") or {})
             self.lines.set_place(*slot, place_of(obj) if there and asks(obj) else None, due=is_due(obj))
         if slot:
             self._count(*slot)

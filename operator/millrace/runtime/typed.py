@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
 from millrace.observe.pod import PodFacts, read_pod
-from millrace.runtime.store import Object, Store
+from millrace.runtime.store import Store
+from millrace.runtime.trim import Object
 
 Found = TypeVar("Found", DataAsset, DataStore)
 

@@ -13,7 +13,8 @@ from millrace.domain.names import label_value, reclaim_name
 from millrace.domain.reclaim import Reclaim
 from millrace.runtime.lines import Group, place_of
 from millrace.runtime.queue import KeyedQueue
-from millrace.runtime.store import Key, Object, Store, asset_of, controller_uid, is_terminal, slot_of
+from millrace.runtime.store import Key, Store, asset_of, slot_of
+from millrace.runtime.trim import Object, controller_uid, is_terminal
 
 OWN_KINDS = {"Function", "DataStore", "DataAsset", "Deployment", "JobRun"}
 SHARED_KINDS = {"Function", "DataStore", "DataAsset", "Deployment"}  # runs wait for them

@@ -308,6 +308,16 @@ def test_a_store_may_name_the_secret_that_its_author_may_get(users: Users) -> No
         client.request("POST", STORE_PATH, store("without-a-secret"), dryRun="All")
 
 
+def test_a_deployment_that_notifies_asks_for_the_secret_with_the_address(users: Users) -> None:
+    entry = {"on": ["Failed"], "urlSecretRef": KEY}
+    obj = deployment("notifies", notifications=[entry])
+    with users.client(DEPLOYMENTS) as client, pytest.raises(Refused) as refused:
+        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+    assert "may not get all Secrets that spec names: k" in refused.value.message
+    with users.client(DEPLOYMENTS, core(GET, "secrets", "k")) as client:
+        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+
+
 def test_a_store_on_a_claim_asks_for_the_right_to_use_it(users: Users) -> None:
     obj = on_claim("on-a-claim", claimName="k")
     for rules in ([], [core(GET, "persistentvolumeclaims", "k")], [core(USE, "persistentvolumeclaims", "other")]):

@@ -2,108 +2,132 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from fixtures.objects import RUN_UID, T0, at, metadata, run, stamp
+from fixtures.objects import RUN_UID, at, metadata, run, stamp
 from millrace.api.base import Metadata
 from millrace.api.jobrun import JobRun
-from millrace.api.notification import Notification
-from millrace.domain.notifications import Event, Message, of_queue, of_run, pending
+from millrace.api.notification import Notification, NotificationStatus
+from millrace.domain.notifications import GIVEN_UP, Message, Outcome, Subject, messages, of_run, settled, subject_of
 
 DEPLOYMENT = Metadata.model_validate(metadata("report", "deployment-uid"))
 FAILURE = {"reason": "UserError", "message": "ValueError: 1 < 2 & <b>"}
+SENT = Outcome("Sent")
+DAY = GIVEN_UP.total_seconds()
 
 
-def ended(phase: str, *, started: float | None = 5, **status: Any) -> JobRun:
-    times = {"finished": stamp(60)} | ({"started": stamp(started)} if started is not None else {})
-    return run(status={"phase": phase, "times": times, "duration": "1m", **status})
+def ended(phase: str, *pending: str, **status: Any) -> JobRun:
+    """A run that ended after a minute, of which those transitions are still to be told."""
+    found = {"phase": phase, "times": {"finished": stamp(60)}, "duration": "1m", **status}
+    if pending:
+        entries = [{"transition": transition, "time": stamp(60)} for transition in pending]
+        found["notifications"] = {"pending": entries, **status.get("notifications", {})}
+    return run(status=found)
 
 
 def notification(*transitions: str, key: str = "url", **fields: Any) -> Notification:
     return Notification.model_validate({"on": transitions, "urlSecretRef": {"name": "hook", "key": key}, **fields})
 
 
-def told_of(events: list[Event], *entries: Notification, told: set[str] | None = None) -> list[Message]:
-    return pending(DEPLOYMENT, entries, events, told=told or set(), since=T0)
-
-
-def transitions(found: JobRun, now: float) -> list[str]:
-    return [event.transition for event in of_run(found, T0, at(now))]
-
-
 @pytest.mark.parametrize(
-    ("found", "now", "expected"),
+    ("found", "due", "now", "expected"),
     [
-        (run(), 599, []),
-        (run(status={"phase": "Pending", "reason": "Starting"}), 600, []),
-        (run(status={"phase": "Pending"}), 601, ["Late"]),
-        (run(status={"phase": "Running", "times": {"started": stamp(5)}}), 9999, []),
-        (run(status={"phase": "Running", "times": {"started": stamp(601)}}), 9999, ["Late"]),
-        (ended("Succeeded"), 61, ["Succeeded"]),
-        (ended("Succeeded"), 9999, ["Succeeded"]),
-        (ended("Failed", failure=FAILURE), 61, ["Failed"]),
-        (ended("Cancelled", started=None), 61, ["Cancelled"]),
-        (ended("Cancelled", started=None), 9999, ["Cancelled"]),
+        (run(), 0, 600, []),
+        (run(status={"phase": "Pending", "reason": "Starting"}), 0, 600, []),
+        (run(status={"phase": "Pending"}), 0, 601, ["Late"]),
+        (run(status={"phase": "Queued"}), 60, 660, []),
+        (run(status={"phase": "Queued"}), 60, 661, ["Late"]),
+        (run(status={"phase": "Running"}), None, 9999, []),
+        (ended("Succeeded"), None, 61, ["Succeeded"]),
+        (ended("Failed", failure=FAILURE), None, 9999, ["Failed"]),
+        (ended("Cancelled"), None, 61, ["Cancelled"]),
     ],
 )
-def test_the_transitions_of_a_run(found: JobRun, now: float, expected: list[str]) -> None:
-    assert transitions(found, now) == expected
+def test_the_transitions_of_a_run(found: JobRun, due: float | None, now: float, expected: list[str]) -> None:
+    assert [each.transition for each in of_run(found, None if due is None else at(due), at(now))] == expected
 
 
-def test_a_run_that_was_late_and_failed_has_two() -> None:
-    found = run(status={"phase": "Failed", "times": {"finished": stamp(9000)}, "failure": FAILURE})
-    assert transitions(found, 9001) == ["Late", "Failed"]
-    assert len({event.id for event in of_run(found, T0, at(9001))}) == 2
-
-
-def test_a_queue_is_stuck_when_runs_wait_beside_a_free_slot() -> None:
-    def look(queued: int, free: int, seconds: float) -> list[Event]:
-        return of_queue(DEPLOYMENT, queued=queued, free=free, moved=T0, now=at(seconds))
-
-    assert look(3, 1, 600) == look(0, 2, 9999) == look(3, 0, 9999) == []
-    [event] = look(3, 1, 601)
-    assert (event.transition, event.time) == ("QueueStuck", at(600))
-    assert event.id == look(5, 2, 9999)[0].id  # one episode, one id
-    [another] = of_queue(DEPLOYMENT, queued=3, free=1, moved=at(5000), now=at(9999))
-    assert another.id != event.id
+def test_a_late_run_says_when_it_was_due_and_what_keeps_it() -> None:
+    [late] = of_run(run(status={"phase": "Blocked", "reason": "AssetNotFound"}), at(0), at(700))
+    assert (late.time, late.message) == (stamp(600), "is late: it was due at 2026-01-31T08:00:00Z, AssetNotFound")
 
 
 def test_each_transition_is_told_once_per_address_that_asked_for_it() -> None:
-    events = of_run(ended("Failed", failure=FAILURE), T0, at(61))
+    subject = subject_of(ended("Failed", "Failed", failure=FAILURE))
     entries = notification("Failed", "Late"), notification("Succeeded", key="other"), notification("Failed", key="third")
-    messages = told_of(events, *entries)
-    assert [(message.secret, message.key) for message in messages] == [("hook", "url"), ("hook", "third")]
-    assert len({message.told for message in messages}) == 2
-    assert {message.body["id"] for message in messages} == {f"{RUN_UID}.Failed"}
-    assert told_of(events, *entries, told={messages[0].told}) == messages[1:]
-    assert told_of(events, *entries, told={message.told for message in messages}) == []
-    assert told_of(events, entries[0], entries[0]) == messages[:1]
+    found = messages(DEPLOYMENT, entries, [subject])
+    assert {address: [each.id for each in told] for address, told in found.items()} == {
+        "hook/url": [f"{RUN_UID}.Failed"],
+        "hook/third": [f"{RUN_UID}.Failed"],
+    }
+    assert [len(told) for told in messages(DEPLOYMENT, (entries[0], entries[0]), [subject]).values()] == [1]
+    told = settled(subject, entries, {(f"{RUN_UID}.Failed", "hook/url"): SENT}, at(70))
+    assert list(messages(DEPLOYMENT, entries, [subject._replace(status=told)])) == ["hook/third"]
 
 
-def test_an_id_is_the_same_at_each_look_and_by_whoever_looks() -> None:
-    looks = [told_of(of_run(ended("Succeeded"), T0, at(now)), notification("Succeeded")) for now in (61, 5000)]
-    assert looks[0] == looks[1]
+def test_the_oldest_is_told_first_and_the_rest_in_an_order_that_stays() -> None:
+    def pending(name: str, seconds: float) -> Subject:
+        status = NotificationStatus.model_validate({"pending": [{"transition": "Failed", "time": stamp(seconds)}]})
+        return Subject("jobrun", name, name, status, {})
+
+    subjects = [pending("c", 5), pending("a", 9), pending("b", 5)]
+    for order in (subjects, subjects[::-1]):
+        [told] = messages(DEPLOYMENT, [notification("Failed")], order).values()
+        assert [each.id for each in told] == ["b.Failed", "c.Failed", "a.Failed"]
 
 
-def test_who_is_new_is_not_told_of_the_past() -> None:
-    events = of_run(ended("Succeeded"), T0, at(61))
-    entry = notification("Succeeded")
-    assert pending(DEPLOYMENT, [entry], events, told=(), since=at(60) + timedelta(seconds=1)) == []
-    assert len(pending(DEPLOYMENT, [entry], events, told=(), since=at(60))) == 1
+def test_a_transition_stays_until_each_address_that_asked_for_it_has_taken_or_refused_it() -> None:
+    subject = subject_of(ended("Failed", "Failed"))
+    entries = [notification("Failed"), notification("Failed", key="other")]
+    one, other = (f"{RUN_UID}.Failed", "hook/url"), (f"{RUN_UID}.Failed", "hook/other")
+    assert settled(subject, entries, {}, at(70)) == subject.status
+    refused = {other: Outcome("Refused", "HTTP 410")}
+    for begin in ({one: SENT}, refused):
+        first = settled(subject, entries, begin, at(70))
+        assert [each.transition for each in first.pending] == ["Failed"]
+    both = settled(subject._replace(status=first), entries, {one: SENT}, at(70))
+    assert both.dump() == {
+        "pending": [],
+        "told": [
+            {"transition": "Failed", "address": "hook/other", "result": "Refused", "message": "HTTP 410"},
+            {"transition": "Failed", "address": "hook/url", "result": "Sent"},
+        ],
+    }
+
+
+def test_what_nobody_asks_for_any_more_goes_and_what_has_another_address_now_is_told_there() -> None:
+    subject = subject_of(ended("Failed", "Failed"))
+    assert settled(subject, [], {}, at(70)).dump() == {"pending": [], "told": []}
+    assert settled(subject, [notification("Succeeded")], {}, at(70)).pending == []
+    moved = [notification("Failed", key="new")]
+    assert settled(subject, moved, {}, at(70)) == subject.status
+    assert list(messages(DEPLOYMENT, moved, [subject])) == ["hook/new"]
+
+
+@pytest.mark.parametrize(("seconds", "result"), [(60 + DAY - 1, None), (60 + DAY, "GivenUp")])
+def test_what_no_address_has_taken_for_a_day_is_given_up(seconds: float, result: str | None) -> None:
+    found = settled(subject_of(ended("Failed", "Failed")), [notification("Failed")], {}, at(seconds))
+    assert [each.result for each in found.told] == ([result] if result else [])
+    assert bool(found.pending) == (result is None)
+
+
+def told(found: JobRun, entry: Notification) -> Message:
+    [[message]] = messages(DEPLOYMENT, [entry], [subject_of(found)]).values()
+    return message
 
 
 def test_a_cloud_event() -> None:
     found = ended(
         "Failed",
+        "Failed",
         failure=FAILURE,
         functionRevision="heart-1",
         logs="s3://lake/logs/score",
-        outputs=[{"name": "scores", "uri": "s3://lake/scores.zip"}],
+        outputs=[{"name": "scores", "uri": "s3://lake/scores.zip", "dataStore": {"name": "lake", "path": "scores.zip"}}],
     )
-    [message] = told_of(of_run(found, T0, at(61)), notification("Failed"))
+    message = told(found, notification("Failed"))
     assert message.content_type == "application/cloudevents+json; charset=utf-8"
     assert message.body == {
         "specversion": "1.0",
@@ -126,31 +150,31 @@ def test_a_cloud_event() -> None:
             "outputs": [{"name": "scores", "uri": "s3://lake/scores.zip"}],
         },
     }
-    [stuck] = told_of(of_queue(DEPLOYMENT, queued=3, free=1, moved=T0, now=at(700)), notification("QueueStuck"))
-    assert (stuck.body["type"], stuck.body["subject"]) == ("dev.millrace.deployment.queuestuck", "report")
-    assert stuck.body["data"] | {"queued": 3, "free": 1} == stuck.body["data"]
+
+
+LATE = {"transition": "Late", "time": stamp(600), "message": "is late: it was due at 2026-01-31T08:00:00Z"}
+
+
+def test_a_late_run_is_told_as_it_was_then() -> None:
+    found = run(status={"phase": "Running", "notifications": {"pending": [LATE]}})
+    body = told(found, notification("Late")).body
+    assert (body["id"], body["type"], body["time"]) == ("run-uid.Late", "dev.millrace.jobrun.late", stamp(600))
+    assert body["data"]["message"] == LATE["message"]
 
 
 @pytest.mark.parametrize(
-    ("events", "text"),
+    ("found", "text"),
     [
-        (of_run(ended("Succeeded"), T0, at(61)), "tenant/report: score succeeded"),
+        (ended("Succeeded", "Succeeded"), "tenant/report: score succeeded"),
         (
-            of_run(ended("Failed", failure=FAILURE), T0, at(61)),
+            ended("Failed", "Failed", failure=FAILURE),
             "tenant/report: score failed: UserError: ValueError: 1 &lt; 2 &amp; &lt;b&gt;",
         ),
-        (
-            of_run(run(status={"phase": "Blocked", "reason": "AssetNotFound"}), T0, at(700)),
-            "tenant/report: score is late: due at 2026-01-31T08:00:00Z, AssetNotFound",
-        ),
-        (
-            of_queue(DEPLOYMENT, queued=3, free=1, moved=T0, now=at(700)),
-            "tenant/report: the queue is stuck: 3 runs wait, 1 slots are free, none has started since 2026-01-31T08:00:00Z",
-        ),
+        (run(status={"notifications": {"pending": [LATE]}}), f"tenant/report: score {LATE['message']}"),
     ],
 )
-def test_a_message_for_slack(events: list[Event], text: str) -> None:
-    every = notification("Succeeded", "Failed", "Late", "QueueStuck", format="slack")
-    [message] = told_of(events, every)
+def test_a_message_for_slack(found: JobRun, text: str) -> None:
+    every = notification("Succeeded", "Failed", "Late", format="slack")
+    message = told(found, every)
     assert message.body == {"text": text}
     assert message.content_type == "application/json; charset=utf-8"

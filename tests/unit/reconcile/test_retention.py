@@ -102,6 +102,12 @@ def test_a_run_goes_when_nothing_of_it_would_be_forgotten(retention: Any, runs: 
     assert brief(seen(retention, *runs)) == found
 
 
+def test_a_run_stays_until_all_has_been_told_of_it_and_counts_meanwhile() -> None:
+    old = ended("old", 60, stores=(), logs=False)
+    assert brief(seen({"runs": {"amount": 1}}, old, NEW)) == ["delete JobRun old"]
+    assert brief(seen({"runs": {"amount": 1}}, old._replace(untold=True), NEW)) == []
+
+
 def test_a_run_goes_once_jobs_are_there_for_all_that_is_left_of_it() -> None:
     retention = {"runs": {"amount": 1}, "artifacts": {"age": "1h"}}
     now, later = seen(retention, OLD, NEW).actions

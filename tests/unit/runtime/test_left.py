@@ -44,6 +44,18 @@ def test_only_runs_that_the_deployment_controls_are_looked_at() -> None:
     assert kept(seen("ours"), concurrency=1) == {}, "no retention, nothing is read"
 
 
+def test_a_run_of_which_somebody_is_to_be_told_is_known_as_such() -> None:
+    store = Store()
+    store.put("JobRun", seen("told", notifications={"pending": [], "told": []}))
+    store.put("JobRun", seen("untold", notifications={"pending": [{"transition": "Failed", "time": stamp(5)}]}))
+    found = left(store, deployment(retention={"runs": {"amount": 1}}), Learned())
+    assert {ended.run.name: ended.untold for ended in found.ended} == {"told": False, "untold": True}
+    assert {thing.path for ended in found.ended for thing in ended.stored if ended.untold} == {
+        "untold/o.zip",
+        "logs/untold/",
+    }, "an output that is an asset has no store in its status"
+
+
 def test_logs_and_outputs_of_stores_are_what_is_left_and_versions_of_assets_are_not() -> None:
     end = T0 + timedelta(seconds=5)
     run, stored = kept(seen("a"))["a"]

@@ -16,7 +16,8 @@ from millrace.observe.pod import read_pod
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.run import reconcile_run
 from millrace.runtime.snapshots import datastore_snapshot, function_snapshot, run_snapshot
-from millrace.runtime.store import Key, Store, controller_uid, trim
+from millrace.runtime.store import Key, Store
+from millrace.runtime.trim import controller_uid, trim
 
 Object = dict[str, Any]
 
@@ -299,3 +300,21 @@ def test_a_run_sees_which_authorities_its_namespace_has() -> None:
     found["metadata"] |= {"uid": "a", "resourceVersion": "1"}
     store.put("ConfigMap", found)
     assert snap(store).bundle == bundle_digest("PEM")
+
+
+def test_runs_that_somebody_is_to_be_told_of_are_found_with_what_is_told_and_the_queue_knows_when_it_moved() -> None:
+    store = Store()
+    status = {"phase": "Failed", "times": {"admitted": "2026-01-31T08:00:05Z", "finished": "2026-01-31T08:01:00Z"}}
+    failure = {"failure": {"reason": "UserError"}, "inputs": [{"name": "i"}]}
+    run = {"spec": {"deploymentRef": {"name": "d"}}}
+    pending = {"notifications": {"pending": [{"transition": "Failed", "time": "2026-01-31T08:01:00Z"}], "told": []}}
+    store.put("JobRun", {**obj("one", "one", 4), **run, "status": {**status, **failure, **pending}})
+    store.put("JobRun", {**obj("two", "two", 4), **run, "status": {**status, **failure}})
+    [found] = store.untold(("tenant", "d"))
+    assert found["metadata"]["name"] == "one"
+    assert set(found["status"]) == {"phase", "times", "failure", "notifications"}
+    assert "failure" not in (store.get(Key("JobRun", "tenant", "two")) or {})["status"]
+    told = {"notifications": {"pending": [], "told": [{"transition": "Failed"}]}}
+    store.put("JobRun", {**obj("one", "one", 5), **run, "status": {**status, **failure, **told}})
+    assert names(store.untold(("tenant", "d"))) == set()
+    assert store.lines.moved["tenant", "d"] == "2026-01-31T08:01:00Z"
