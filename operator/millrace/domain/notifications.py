@@ -120,19 +120,19 @@ def settled(
 
 
 def messages(
-    deployment: Metadata, notifications: Sequence[Notification], subjects: Iterable[Subject]
+    deployment: Metadata, notifications: Sequence[Notification], subjects: Iterable[Subject], *, most: int
 ) -> dict[str, list[Message]]:
-    """What each address is still to be told, the oldest first; two entries for one address are one message."""
+    """What each address is to be told next, the oldest first, `most` at most; it is told once where two entries name it."""
     found: defaultdict[str, dict[str, Message]] = defaultdict(dict)
     everything = [(each, subject) for subject in subjects for each in subject.status.pending]
     for each, subject in sorted(everything, key=lambda pair: (pair[0].time, pair[1].id(pair[0]))):
         told = {mark.address for mark in subject.status.told if mark.transition == each.transition}
         for entry in notifications:
-            if each.transition in entry.on and entry.address not in told:
+            by_id, name = found[entry.address], subject.id(each)
+            if each.transition in entry.on and entry.address not in told and name not in by_id and len(by_id) < most:
                 form, make = entry.format or "cloudevents", _slack if entry.format == "slack" else _cloud_event
-                message = Message(subject.id(each), CONTENT_TYPES[form], make(deployment, subject, each))
-                found[entry.address].setdefault(message.id, message)
-    return {address: list(by_id.values()) for address, by_id in found.items()}
+                by_id[name] = Message(name, CONTENT_TYPES[form], make(deployment, subject, each))
+    return {address: list(by_id.values()) for address, by_id in found.items() if by_id}
 
 
 def _cloud_event(deployment: Metadata, subject: Subject, each: Pending) -> Object:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millrace.api.jobrun import JobRun
 from millrace.api.notification import NotificationStatus, Pending, Told
 from millrace.build.notify import notify_job
 from millrace.build.pod import compact, escaped
@@ -24,7 +23,6 @@ from millrace.domain.notifications import (
     Subject,
     messages,
     settled,
-    subject_of,
     subject_of_queue,
 )
 from millrace.domain.reasons import Reason
@@ -45,11 +43,18 @@ BYTES = 96 * 1024  # of these: they are a variable, and the kernel takes 128 KiB
 SIGHT_SECONDS = 10  # our sight of pods may be so far behind that of Jobs
 
 
+class Untold(NamedTuple):
+    """A run that has something to tell."""
+
+    subject: Subject
+    resource_version: str
+
+
 @dataclass(frozen=True)
 class Notices:
     """Runs of the Deployment that have something to tell; the Jobs that tell it, with their pods; its queue; authorities."""
 
-    runs: tuple[JobRun, ...] = ()
+    runs: tuple[Untold, ...] = ()
     jobs: tuple[tuple[JobFacts, PodFacts | None], ...] = ()
     waiting: int = 0  # runs that ask for a slot and have none
     moved: str = ""  # when one was last admitted or over
@@ -85,7 +90,7 @@ def notify(s: DeploymentSnapshot) -> Part:
     done = [telling.job for telling in jobs if telling.over or telling.address not in addresses]
     deletions = [Delete("Job", meta.namespace, job.name, job.uid) for job in done if not job.deleted]
     busy = {telling.address for telling in jobs if telling.job not in done or telling.job.deleted}
-    waiting = {key: found for key, found in messages(meta, entries, record.subjects).items() if key not in busy}
+    waiting = messages(meta, [entry for entry in entries if entry.address not in busy], record.subjects, most=MESSAGES)
     refused = refusal(s.learned, s.now) if waiting else None
     made: list[Action] = []
     if waiting and not refused:
@@ -122,11 +127,10 @@ def _record(s: DeploymentSnapshot, jobs: Sequence[Telling], stuck: Pending | Non
         record.news.extend(told for told in after.told if told not in before.status.told)
         return after
 
-    for run in s.notices.runs:
-        subject = subject_of(run)
+    for subject, version in s.notices.runs:
         if (after := settle(subject)) != subject.status:
             status = {"notifications": after.dump()}
-            record.writes.append(PatchStatus("JobRun", meta.namespace, subject.name, run.metadata.resource_version, status))
+            record.writes.append(PatchStatus("JobRun", meta.namespace, subject.name, version, status))
     known = s.deployment.status.notifications
     queue = subject_of_queue(meta, NotificationStatus(pending=[stuck]) if stuck else known)
     if (settled_queue := settle(queue)) != (known or NotificationStatus()):
@@ -167,11 +171,11 @@ def _left(s: DeploymentSnapshot, time: str) -> float:
 def _fitting(found: Sequence[Message]) -> Sequence[Message]:
     """As many as one Job takes, the oldest first."""
     size = 0
-    for number, message in enumerate(found[:MESSAGES]):
+    for number, message in enumerate(found):
         size += len(escaped(compact(message.body)).encode()) + 100
         if number and size > BYTES:
             return found[:number]
-    return found[:MESSAGES]
+    return found
 
 
 def _authorities(s: DeploymentSnapshot) -> list[Action]:

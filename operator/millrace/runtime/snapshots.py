@@ -14,6 +14,7 @@ from millrace.build.pod import AUTHORITIES
 from millrace.domain.assets import named_assets
 from millrace.domain.labels import BUNDLE, COMPONENT, JOBRUN
 from millrace.domain.names import label_value, probe_name, reclaim_name
+from millrace.domain.notifications import subject_of
 from millrace.domain.reclaim import Reclaim
 from millrace.domain.settings import Settings
 from millrace.observe.job import JobFacts, read_job
@@ -22,7 +23,7 @@ from millrace.reconcile.dataasset import DataAssetSnapshot
 from millrace.reconcile.datastore import DataStoreSnapshot
 from millrace.reconcile.deployment import DeploymentSnapshot, Queued
 from millrace.reconcile.function import FunctionSnapshot
-from millrace.reconcile.notify import Notices
+from millrace.reconcile.notify import Notices, Untold
 from millrace.reconcile.plan import Learned
 from millrace.reconcile.reclaim import ReclaimSnapshot
 from millrace.reconcile.snapshot import RunSnapshot
@@ -103,6 +104,11 @@ def function_snapshot(store: Store, key: Key, settings: Settings, now: datetime)
     return FunctionSnapshot(function, revisions, frozenset(in_use), settings, now)
 
 
+def _untold(run: Object) -> Untold:
+    """What is still to be told of a run; a spec that was stored before its schema was narrowed is no matter."""
+    return Untold(subject_of(JobRun.model_validate({**run, "spec": {}})), run["metadata"]["resourceVersion"])
+
+
 def deployment_snapshot(
     store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
 ) -> DeploymentSnapshot | None:
@@ -140,7 +146,7 @@ def deployment_snapshot(
         now=now,
         left=left(store, deployment, learned),
         notices=Notices(
-            runs=tuple(JobRun.model_validate(run) for run in store.untold(group)),
+            runs=tuple(store.derived(run, _untold) for run in store.untold(group)),
             jobs=tuple((job, newest_pod(store, job.uid)) for job in jobs if job.notifies),
             waiting=waiting,
             moved=store.lines.moved.get(group, ""),

@@ -87,7 +87,7 @@ class Store:
         self._spaces: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
         self._groups: defaultdict[tuple[str, ...], set[Key]] = defaultdict(set)
         self.lines = Lines()
-        self._derived: dict[str, Any] = {}  # by UID
+        self._derived: defaultdict[str, dict[Any, Any]] = defaultdict(dict)  # by UID and what made it
         self._gone: dict[str, None] = {}  # UIDs of the last that were deleted, oldest first
 
     def __len__(self) -> int:
@@ -126,11 +126,11 @@ class Store:
         return (self._objects[key] for key in self._groups.get(("Untold", *group), ()))
 
     def derived(self, obj: Object, make: Callable[[Object], T]) -> T:
-        """What `make`, always the same of a kind, makes of an object that is here; kept until that changes."""
-        uid = obj["metadata"]["uid"]
-        if uid not in self._derived:
-            self._derived[uid] = make(obj)
-        found: T = self._derived[uid]
+        """What `make` makes of an object that is here; kept until that changes."""
+        known = self._derived[obj["metadata"]["uid"]]
+        if make not in known:
+            known[make] = make(obj)
+        found: T = known[make]
         return found
 
     def keys(self, kind: str) -> list[Key]:

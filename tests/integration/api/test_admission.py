@@ -176,7 +176,7 @@ NAMED: dict[str, tuple[Object, Object, Object, str]] = {
         {"inputs": [{"name": "i", "asset": "k@latest"}]},
         {**GET_STORES, "resources": ["dataassets"]},
         GET_STORES,
-        "may not get DataAssets, which spec.inputs name: k@latest",
+        "may not get DataAssets, which inputs of spec name: k@latest",
     ),
     "a volume that brings its own Secret": (
         volume(csi={"driver": "d", "nodePublishSecretRef": {"name": "k"}}),
@@ -210,6 +210,53 @@ def test_a_run_may_name_what_its_author_may_use(users: Users, what: str) -> None
 def test_a_template_may_name_what_its_author_may_use(users: Users, what: str) -> None:
     spec, needed, not_enough, message = NAMED[what]
     obj = deployment("named", template=spec)
+    with users.client(DEPLOYMENTS, not_enough) as client, pytest.raises(Refused) as refused:
+        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+    assert (refused.value.status, message in refused.value.message) == (403, True), refused.value.message
+    with users.client(DEPLOYMENTS, needed) as client:
+        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+
+
+PLACE = {"name": "k", "path": "p"}
+# The same for what only a Deployment names.
+OF_A_DEPLOYMENT: dict[str, tuple[Object, Object, Object, str]] = {
+    "the Secret with the address of a notification": (
+        {"notifications": [{"on": ["Failed"], "urlSecretRef": KEY}]},
+        core(GET, "secrets", "k"),
+        core(GET, "secrets", "other"),
+        "may not get all Secrets that spec names: k",
+    ),
+    "the Secret of a mapped input": (
+        {"inputsMapping": [{"input": "i", "constant": 1}, {"input": "j", "secretRef": KEY}]},
+        core(GET, "secrets", "k"),
+        core(GET, "secrets", "other"),
+        "may not get all Secrets that spec names: k",
+    ),
+    "the store of a mapped input": (
+        {"inputsMapping": [{"input": "i", "dataStore": PLACE}]},
+        {**GET_STORES, "resourceNames": ["k"]},
+        {**GET_STORES, "resourceNames": ["other"]},
+        "may not get all DataStores that spec names: k",
+    ),
+    "the store of a mapped output": (
+        {"outputsMapping": [{"output": "o", "void": True}, {"output": "p", "dataStore": PLACE}]},
+        {**GET_STORES, "resourceNames": ["k"]},
+        {**GET_STORES, "resourceNames": ["other"]},
+        "may not get all DataStores that spec names: k",
+    ),
+    "the asset of a mapped input": (
+        {"inputsMapping": [{"input": "i", "asset": "k@latest"}]},
+        {**GET_STORES, "resources": ["dataassets"]},
+        GET_STORES,
+        "may not get DataAssets, which inputs of spec name: k@latest",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_A_DEPLOYMENT)
+def test_a_deployment_may_name_what_its_author_may_use(users: Users, what: str) -> None:
+    spec, needed, not_enough, message = OF_A_DEPLOYMENT[what]
+    obj = deployment("named", **spec)
     with users.client(DEPLOYMENTS, not_enough) as client, pytest.raises(Refused) as refused:
         client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
     assert (refused.value.status, message in refused.value.message) == (403, True), refused.value.message
@@ -306,16 +353,6 @@ def test_a_store_may_name_the_secret_that_its_author_may_get(users: Users) -> No
         client.request("POST", STORE_PATH, obj, dryRun="All")
     with users.client(STORES) as client:
         client.request("POST", STORE_PATH, store("without-a-secret"), dryRun="All")
-
-
-def test_a_deployment_that_notifies_asks_for_the_secret_with_the_address(users: Users) -> None:
-    entry = {"on": ["Failed"], "urlSecretRef": KEY}
-    obj = deployment("notifies", notifications=[entry])
-    with users.client(DEPLOYMENTS) as client, pytest.raises(Refused) as refused:
-        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
-    assert "may not get all Secrets that spec names: k" in refused.value.message
-    with users.client(DEPLOYMENTS, core(GET, "secrets", "k")) as client:
-        client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
 
 
 def test_a_store_on_a_claim_asks_for_the_right_to_use_it(users: Users) -> None:

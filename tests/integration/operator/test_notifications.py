@@ -194,3 +194,37 @@ def test_retention_waits_until_a_run_is_told(api_server: ApiServer) -> None:
         answer(rig, job)
         patiently("the run goes", lambda: rig.api.find("jobruns", rig.namespace, "one") is None)
         assert sent(job) == [("one", "succeeded")]
+
+
+def test_a_run_that_is_late_and_a_queue_that_is_stuck_are_told(api_server: ApiServer) -> None:
+    with operator(api_server) as rig:
+        rig.deployment(notifications=[{**HOOK, "on": ["Late", "QueueStuck"]}])  # of a Function that is not there
+        run = {"apiVersion": "millrace.dev/v1alpha1", "kind": "JobRun", "spec": {"deploymentRef": {"name": "d"}}}
+        due = {"millrace.dev/scheduled-at": "2020-01-01T00:00:00Z"}
+        rig.api.create("jobruns", rig.placed({**run, "metadata": {"name": "one", "annotations": due}}))
+        late = teller(rig)
+        assert sent(late) == [("one", "late")]
+        [event] = [found for found in rig.api.list("events", rig.namespace) if found["reason"] == "Late"]
+        assert event["message"] == "is late: it was due at 2020-01-01T00:00:00Z, FunctionNotFound"
+        answer(rig, late)
+        assert told(rig, "one") == [("Late", "hook/url", "Sent")]
+        patiently("its Job is gone", lambda: not tellers(rig))
+
+        def clock() -> Object | None:
+            found = rig.api.get("deployments", rig.namespace, "d")["status"]["conditions"]
+            return next((each for each in found if each["type"] == "QueueStuck"), None)
+
+        patiently("the clock is wound", clock)
+        status = rig.api.get("deployments", rig.namespace, "d")["status"]
+        conditions = [
+            {**each, "lastTransitionTime": "2020-01-01T00:00:00Z"} if each["type"] == "QueueStuck" else each
+            for each in status["conditions"]
+        ]
+        rig.api.merge("deployments/status", rig.namespace, "d", {"status": {"conditions": conditions}})
+        assert sent(teller(rig)) == [("d", "queuestuck")]
+        assert (clock() or {})["status"] == "True"
+        answer(rig, teller(rig))
+        patiently("it is told", lambda: not tellers(rig))
+        rig.function()
+        Pod(rig, "one").scheduled().running().write()
+        patiently("it goes on", lambda: (clock() or {})["status"] == "False")

@@ -10,7 +10,8 @@ from fixtures.objects import RUN_UID, at, metadata, run, stamp
 from millrace.api.base import Metadata
 from millrace.api.jobrun import JobRun
 from millrace.api.notification import Notification, NotificationStatus
-from millrace.domain.notifications import GIVEN_UP, Message, Outcome, Subject, messages, of_run, settled, subject_of
+from millrace.domain import notifications as domain
+from millrace.domain.notifications import GIVEN_UP, Message, Outcome, Subject, of_run, settled, subject_of
 
 DEPLOYMENT = Metadata.model_validate(metadata("report", "deployment-uid"))
 FAILURE = {"reason": "UserError", "message": "ValueError: 1 < 2 & <b>"}
@@ -54,17 +55,21 @@ def test_a_late_run_says_when_it_was_due_and_what_keeps_it() -> None:
     assert (late.time, late.message) == (stamp(600), "is late: it was due at 2026-01-31T08:00:00Z, AssetNotFound")
 
 
+def messages(entries: Any, subjects: list[Subject], most: int = 100) -> dict[str, list[Message]]:
+    return domain.messages(DEPLOYMENT, entries, subjects, most=most)
+
+
 def test_each_transition_is_told_once_per_address_that_asked_for_it() -> None:
     subject = subject_of(ended("Failed", "Failed", failure=FAILURE))
     entries = notification("Failed", "Late"), notification("Succeeded", key="other"), notification("Failed", key="third")
-    found = messages(DEPLOYMENT, entries, [subject])
+    found = messages(entries, [subject])
     assert {address: [each.id for each in told] for address, told in found.items()} == {
         "hook/url": [f"{RUN_UID}.Failed"],
         "hook/third": [f"{RUN_UID}.Failed"],
     }
-    assert [len(told) for told in messages(DEPLOYMENT, (entries[0], entries[0]), [subject]).values()] == [1]
+    assert [len(told) for told in messages((entries[0], entries[0]), [subject]).values()] == [1]
     told = settled(subject, entries, {(f"{RUN_UID}.Failed", "hook/url"): SENT}, at(70))
-    assert list(messages(DEPLOYMENT, entries, [subject._replace(status=told)])) == ["hook/third"]
+    assert list(messages(entries, [subject._replace(status=told)])) == ["hook/third"]
 
 
 def test_the_oldest_is_told_first_and_the_rest_in_an_order_that_stays() -> None:
@@ -74,8 +79,10 @@ def test_the_oldest_is_told_first_and_the_rest_in_an_order_that_stays() -> None:
 
     subjects = [pending("c", 5), pending("a", 9), pending("b", 5)]
     for order in (subjects, subjects[::-1]):
-        [told] = messages(DEPLOYMENT, [notification("Failed")], order).values()
+        [told] = messages([notification("Failed")], order).values()
         assert [each.id for each in told] == ["b.Failed", "c.Failed", "a.Failed"]
+        [first] = messages([notification("Failed")], order, most=1).values()
+        assert [each.id for each in first] == ["b.Failed"]
 
 
 def test_a_transition_stays_until_each_address_that_asked_for_it_has_taken_or_refused_it() -> None:
@@ -103,7 +110,7 @@ def test_what_nobody_asks_for_any_more_goes_and_what_has_another_address_now_is_
     assert settled(subject, [notification("Succeeded")], {}, at(70)).pending == []
     moved = [notification("Failed", key="new")]
     assert settled(subject, moved, {}, at(70)) == subject.status
-    assert list(messages(DEPLOYMENT, moved, [subject])) == ["hook/new"]
+    assert list(messages(moved, [subject])) == ["hook/new"]
 
 
 @pytest.mark.parametrize(("seconds", "result"), [(60 + DAY - 1, None), (60 + DAY, "GivenUp")])
@@ -114,7 +121,7 @@ def test_what_no_address_has_taken_for_a_day_is_given_up(seconds: float, result:
 
 
 def told(found: JobRun, entry: Notification) -> Message:
-    [[message]] = messages(DEPLOYMENT, [entry], [subject_of(found)]).values()
+    [[message]] = messages([entry], [subject_of(found)]).values()
     return message
 
 

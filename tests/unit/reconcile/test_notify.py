@@ -12,11 +12,12 @@ from fixtures.objects import SETTINGS, at, condition, deployment, over, pod, run
 from millrace.api.jobrun import JobRun
 from millrace.build.revision import bundle_digest
 from millrace.domain.clock import render
+from millrace.domain.notifications import subject_of
 from millrace.observe.job import JobFacts, read_job
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import notify as subject
 from millrace.reconcile.deployment import DeploymentSnapshot, reconcile_deployment
-from millrace.reconcile.notify import Notices, notify
+from millrace.reconcile.notify import Notices, Untold, notify
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import Action, Apply, Create, Delete, Emit, Learned, PatchStatus, Plan
 
@@ -31,6 +32,10 @@ def untold(name: str, seconds: float = 0, transition: str = "Failed", *told: dic
     status = {"phase": transition, "notifications": {"pending": pending, "told": list(told)}}
     found = run(name, status=status, deploymentRef={"name": "scoring"})
     return found.model_copy(update={"metadata": found.metadata.model_copy(update={"uid": f"{name}-uid"})})
+
+
+def known(found: JobRun) -> Untold:
+    return Untold(subject_of(found), found.metadata.resource_version)
 
 
 def seen(
@@ -52,7 +57,7 @@ def seen(
         learned=Learned(),
         settings=SETTINGS,
         now=at(now),
-        notices=Notices(runs, tuple(jobs or ())),
+        notices=Notices(tuple(map(known, runs)), tuple(jobs or ())),
     )
     return replace(found, **changes)
 
@@ -222,7 +227,7 @@ def test_a_refused_job_is_told_and_tried_again() -> None:
 
 def test_the_namespace_has_the_installations_authorities_before_the_job_is_made() -> None:
     settings = SETTINGS.model_copy(update={"ca_bundle_file": "/etc/ca.crt"})
-    notices = Notices((A,), ca_bundle="PEM")
+    notices = Notices((known(A),), ca_bundle="PEM")
     apply, create = notify(seen(settings=settings, notices=notices)).actions
     assert isinstance(apply, Apply)
     assert apply.manifest["data"] == {"ca.crt": "PEM"}
