@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from fixtures.objects import SETTINGS, at, deployment, metadata, over, pod, store, waiting_for
+from fixtures.objects import at, deployment, metadata, over, pod, store, waiting_for
 from millrace.api.dataasset import DataAsset
 from millrace.domain.clock import render
 from millrace.domain.retention import KnownRun, Stored
-from millrace.observe.job import JobFacts, read_job
+from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import retention as subject
-from millrace.reconcile.deployment import DeploymentSnapshot
 from millrace.reconcile.part import Part
-from millrace.reconcile.plan import Action, Create, Delete, Emit, Learned, PatchStatus, StartJob
+from millrace.reconcile.plan import Create, Delete, Emit, Learned, PatchStatus, StartJob
 from millrace.reconcile.retention import Ended, Left, retain
+from unit.reconcile.deployments import deployment_snapshot, read_back
 
 LAKE, WAREHOUSE = store("lake"), store("warehouse", default=False)
 
@@ -37,28 +37,7 @@ def ended(name: str, ago: float, *, failed: bool = False, stores: tuple[str, ...
 
 def seen(retention: Any, *runs: Ended, jobs: list[tuple[JobFacts, PodFacts | None]] | None = None, **changes: Any) -> Part:
     left = Left(runs, tuple(jobs or ()), {"lake": LAKE, "warehouse": WAREHOUSE})
-    found = DeploymentSnapshot(
-        deployment(retention=retention),
-        None,
-        {},
-        frozenset(),
-        0,
-        (),
-        None,
-        (),
-        Learned(),
-        SETTINGS,
-        at(0),
-        replace(left, **changes),
-    )
-    return retain(found)
-
-
-def facts(action: Action, seconds: float = 0, **changes: Any) -> JobFacts:
-    """The Job of a plan as it is read later."""
-    assert isinstance(action, Create)
-    meta = {**action.manifest["metadata"], "uid": "job-uid", "creationTimestamp": render(at(seconds))}
-    return replace(read_job({**action.manifest, "metadata": meta}), **changes)
+    return retain(deployment_snapshot(deployment(retention=retention), left=replace(left, **changes)))
 
 
 def brief(part: Part) -> list[str]:
@@ -111,10 +90,10 @@ def test_a_run_stays_until_all_has_been_told_of_it_and_counts_meanwhile() -> Non
 def test_a_run_goes_once_jobs_are_there_for_all_that_is_left_of_it() -> None:
     retention = {"runs": {"amount": 1}, "artifacts": {"age": "1h"}}
     now, later = seen(retention, OLD, NEW).actions
-    assert brief(seen(retention, OLD, NEW, jobs=[(facts(now), None)])) == ["artifacts: old/artifacts"]
-    assert brief(seen(retention, OLD, NEW, jobs=[(facts(later), None)])) == ["now: old/logs"]
-    assert brief(seen(retention, OLD, NEW, jobs=[(facts(now), None), (facts(later), None)])) == ["delete JobRun old"]
-    assert brief(seen(retention, OLD, NEW, jobs=[(facts(now, deleted=True), None), (facts(later), None)])) == [
+    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(now), None)])) == ["artifacts: old/artifacts"]
+    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(later), None)])) == ["now: old/logs"]
+    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(now), None), (read_back(later), None)])) == ["delete JobRun old"]
+    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(now, deleted=True), None), (read_back(later), None)])) == [
         "now: old/logs"
     ]
 
@@ -122,7 +101,7 @@ def test_a_run_goes_once_jobs_are_there_for_all_that_is_left_of_it() -> None:
 def test_what_outlives_its_run_goes_when_it_is_old_enough_by_the_age_of_that_day() -> None:
     retention = {"runs": {"amount": 1}, "artifacts": {"age": "100s"}}
     _, made = seen(retention, OLD, NEW).actions
-    job = facts(made)
+    job = read_back(made)
     assert job.suspended
     waits = seen(retention, NEW, jobs=[(job, None)])
     assert (waits.actions, waits.again) == ((), 40)
@@ -138,13 +117,13 @@ def test_what_outlives_its_run_goes_when_it_is_old_enough_by_the_age_of_that_day
 def test_one_job_at_a_time_gathers_what_waits_unless_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     retention = {"runs": {"amount": 0}, "artifacts": {"age": "5000s"}}
     [made] = seen(retention, ended("a", 60, logs=False)).actions
-    held = seen(retention, ended("b", 50, logs=False), jobs=[(facts(made, seconds=-30), None)])
+    held = seen(retention, ended("b", 50, logs=False), jobs=[(read_back(made, -30), None)])
     assert (held.actions, held.again) == ((), 70)  # a fiftieth of the age
-    [more] = brief(seen(retention, ended("b", 50, logs=False), jobs=[(facts(made, seconds=-101), None)]))
+    [more] = brief(seen(retention, ended("b", 50, logs=False), jobs=[(read_back(made, -101), None)]))
     assert more == "artifacts: b/artifacts"
     monkeypatch.setattr(subject, "THINGS", 2)
     three = [ended(name, ago, logs=False) for name, ago in (("b", 20), ("c", 30), ("d", 10))]
-    full = seen(retention, *three, jobs=[(facts(made, seconds=-30), None)])
+    full = seen(retention, *three, jobs=[(read_back(made, -30), None)])
     assert brief(full) == ["artifacts: b/artifacts c/artifacts"]
 
 
@@ -157,7 +136,7 @@ def test_a_job_records_all_that_it_deletes_of_a_run_also_where_it_is_full(monkey
 def test_one_job_at_a_time_deletes() -> None:
     retention = {"runs": {"amount": 0}}
     [made] = seen(retention, OLD).actions
-    held = seen(retention, NEW, jobs=[(facts(made), None)])
+    held = seen(retention, NEW, jobs=[(read_back(made), None)])
     assert (held.actions, held.again) == ((), 10)
 
 
@@ -198,7 +177,7 @@ def test_a_job_has_the_stores_in_which_the_commit_record_may_be() -> None:
 def test_runs_that_stay_are_told_what_is_gone_and_what_is_in_the_way_is_told() -> None:
     retention = {"artifacts": {"age": "30s"}}
     [made] = seen(retention, OLD, NEW).actions
-    started = facts(made, suspended=False)
+    started = read_back(made, suspended=False)
     assert brief(seen(retention, OLD, NEW, jobs=[(started, None)])) == []
     stuck = pod(waiting_for("keep", "CreateContainerConfigError", 'secret "lake" not found'))
     [event] = seen(retention, OLD, NEW, jobs=[(started, stuck)]).actions
