@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from support import receiver
-from support.cluster import Namespace, Object, condition, deployment, deployment_run, function, kubectl
-from support.release import NAMESPACE
+from support.cluster import Namespace, Object, condition, deployment, deployment_run, function
+from support.server import serve
 from support.store import secret
 from support.waiting import wait_for
 
@@ -24,33 +22,16 @@ def main(fails=False):
 
 def install(namespace: Namespace) -> None:
     """A pod that is told, under its Service `receiver`."""
-    config = json.loads(kubectl("-n", NAMESPACE, "get", "configmap", "millrace-operator", "-o", "json"))
-    image = yaml.safe_load(config["data"]["config.yaml"])["pythonVersions"]["3.13"]
-    container = {
-        "name": "receiver",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-u", "/receiver/receiver.py", "8080"],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "receiver", "mountPath": "/receiver", "readOnly": True}],
-    }
-    spec = {
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "receiver", "configMap": {"name": "receiver"}}],
-    }
     program = {"receiver.py": Path(receiver.__file__).read_text()}
-    about = {"name": "receiver", "labels": {"app": "receiver"}}
-    service = {"selector": {"app": "receiver"}, "ports": [{"port": 80, "targetPort": 8080}]}
-    namespace.apply(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "receiver"}, "data": program},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "receiver"}, "spec": service},
+    namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "receiver"}, "data": program})
+    serve(
+        namespace,
+        "receiver",
+        {"/receiver": {"configMap": {"name": "receiver"}}},
+        port=8080,
+        served_at=80,
+        command=["python3", "-u", "/receiver/receiver.py", "8080"],
     )
-    namespace.kubectl("wait", "--for=condition=Ready", "pod/receiver", "--timeout=60s", seconds=70)
 
 
 def url(namespace: Namespace, path: str) -> str:
