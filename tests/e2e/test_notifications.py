@@ -52,6 +52,15 @@ def entry(name: str, *on: str, **fields: Any) -> Object:
     return {"on": list(on), "urlSecretRef": {"name": name, "key": "url"}, **fields}
 
 
+def end_one(namespace: Namespace, path: str) -> None:
+    """The run `one` succeeds, which that path is told of."""
+    install(namespace)
+    namespace.apply(secret("hook", url=url(namespace, path)))
+    deploy(namespace, entry("hook", "Succeeded"))
+    namespace.apply(deployment_run("one", "d"))
+    namespace.finished("one")
+
+
 def settled(namespace: Namespace, run: str) -> list[Object]:
     """What became of a run's transitions, once none is to be told any more."""
 
@@ -92,11 +101,7 @@ def test_each_end_is_told_once_in_the_form_that_is_asked_for_and_nothing_is_left
 
 
 def test_a_pod_that_is_killed_while_it_tells_loses_nothing_and_keeps_the_id(namespace: Namespace) -> None:
-    install(namespace)
-    namespace.apply(secret("hook", url=url(namespace, "/hold/200")))
-    deploy(namespace, entry("hook", "Succeeded"))
-    namespace.apply(deployment_run("one", "d"))
-    namespace.finished("one")
+    end_one(namespace, "/hold/200")
     wait_for("it is told, without an answer", lambda: told(namespace, "/hold/200"), seconds=60)
     [job] = jobs(namespace)
     selector = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
@@ -108,11 +113,7 @@ def test_a_pod_that_is_killed_while_it_tells_loses_nothing_and_keeps_the_id(name
 
 
 def test_a_lost_answer_and_errors_are_tried_again_under_the_same_id(namespace: Namespace) -> None:
-    install(namespace)
-    namespace.apply(secret("hook", url=url(namespace, "/drop/503/200")))
-    deploy(namespace, entry("hook", "Succeeded"))
-    namespace.apply(deployment_run("one", "d"))
-    namespace.finished("one")
+    end_one(namespace, "/drop/503/200")
     settled(namespace, "one")
     tries = told(namespace, "/drop/503/200")
     assert [line["answer"] for line in tries] == ["drop", "503", "200"]
