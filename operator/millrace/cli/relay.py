@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from millrace.api.base import API_VERSION
 from millrace.api.jobrun import JobRun, Phase
@@ -69,7 +69,7 @@ with connection, connection.makefile("wb") as stream:
 class Errand:
     """What a run is made for: what it does with what, its code, its spec, and what is said over the connection to it."""
 
-    does: str  # such as `uploads`
+    verb: Literal["upload", "download"]
     what: str
     code: str
     spec: Object
@@ -85,7 +85,7 @@ async def send(cluster: Cluster, screen: Screen, store: str, folder: str, conten
         await wait_for_word(far, DONE, PORT)  # where it does not come the run fails, and says why
 
     output = {"name": OUTPUT, "dataStore": {"name": store, "path": folder}, "archive": "None"}
-    run = await _run(cluster, screen, Errand("uploads", content.path.name, RECEIVER, {"outputs": [output]}, talk))
+    run = await _run(cluster, screen, Errand("upload", content.path.name, RECEIVER, {"outputs": [output]}, talk))
     if [(found.bytes, found.files) for found in run.status.outputs] != [(content.bytes, len(content.files))]:
         raise Refused(f"{content.path.name} was not uploaded whole", "try again")
     return f"{folder}/{OUTPUT}/{TREE}"
@@ -106,7 +106,7 @@ async def receive(cluster: Cluster, screen: Screen, source: Source, target: Path
     spec: Object = {"inputs": [{"name": "data", "dataStore": place, "type": source.type, "stage": "Download"}]}
     if source.account:
         spec["serviceAccountName"] = source.account
-    run = await _run(cluster, screen, Errand("downloads", source.name, SENDER, spec, talk))
+    run = await _run(cluster, screen, Errand("download", source.name, SENDER, spec, talk))
     [staged] = run.status.inputs
     if count != staged.files:
         raise Refused(f"{source.name} was not downloaded whole: {count} files of {staged.files}", "try again")
@@ -126,7 +126,7 @@ def _unpack(stream: Incoming, target: Path, progress: Callable[[int, int], None]
 
 async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
     """The run when it has done its errand; Function and run are removed."""
-    name = f"{errand.does.rstrip('s')}-{secrets.token_hex(4)}"
+    name = f"{errand.verb}-{secrets.token_hex(4)}"
     meta = {"name": name, "namespace": cluster.namespace}
     code = {"source": {"inline": errand.code}, "script": "main.py"}
     spec = {"functionRef": {"name": name}, "logs": "None", "timeouts": {"queued": "5m"}, **errand.spec}
@@ -138,7 +138,7 @@ async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
             try:
                 made.append((resource, await cluster.post(resource, manifest)))
             except ApiError as error:
-                what = f"create {resource.kind} {name}, which {errand.does} {errand.what}"
+                what = f"create {resource.kind} {name}, which {errand.verb}s {errand.what}"
                 raise explain(error, what) from None
         return await _through(cluster, screen, name, errand)
     finally:
@@ -148,12 +148,12 @@ async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
 
 
 async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) -> JobRun:
-    said, failed = "", f"{errand.what} was not {errand.does.rstrip('s')}ed"
+    said, failed = "", f"{errand.what} was not {errand.verb}ed"
     far: aiohttp.ClientWebSocketResponse | None = None
     while not finished(run := await read_run(cluster, name)):
         if run.status.phase is Phase.BLOCKED and headline(run) != said:
             said = headline(run)
-            screen.say(Line(f"waiting for the pod that {errand.does} {errand.what}: {said}", "warn"))
+            screen.say(Line(f"waiting for the pod that {errand.verb}s {errand.what}: {said}", "warn"))
         if run.status.phase is Phase.RUNNING and far is None:
             far = await _connected(cluster, run)
             if far is not None:
