@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from millrace.api.base import API_VERSION
 from millrace.api.jobrun import JobRun, Phase
@@ -26,15 +26,12 @@ from millrace.cli.fetch import Fetched, Source
 from millrace.cli.follow import read_run
 from millrace.cli.progress import Line, finished, headline
 from millrace.cli.screen import Screen
-from millrace.cli.streams import Incoming, Outgoing, wait_for_word
+from millrace.cli.streams import Connection, Incoming, Outgoing
 from millrace.cli.tail import newest_pod
 from millrace.data.errors import DataError
 from millrace.data.upload import Content, pack
 from millrace.kube.api import ApiError, Resource
 from millrace.kube.resources import FUNCTION, JOBRUN
-
-if TYPE_CHECKING:
-    import aiohttp
 
 PORT = 8467
 POLL_SECONDS = 0.3
@@ -73,16 +70,16 @@ class Errand:
     what: str
     code: str
     spec: Object
-    talk: Callable[[aiohttp.ClientWebSocketResponse], Awaitable[None]]
+    talk: Callable[[Connection], Awaitable[None]]
 
 
 async def send(cluster: Cluster, screen: Screen, store: str, folder: str, content: Content) -> str:
     """Sends files of this machine to the store; returns their folder's path there."""
 
-    async def talk(far: aiohttp.ClientWebSocketResponse) -> None:
+    async def talk(far: Connection) -> None:
         with screen.transfer(content.path.name, content.bytes) as progress:
             await asyncio.to_thread(pack, content, Outgoing(far), TREE, progress)  # type: ignore[arg-type]
-        await wait_for_word(far, DONE, PORT)  # where it does not come the run fails, and says why
+        await far.hears(DONE)  # where it does not come the run fails, and says why
 
     output = {"name": OUTPUT, "dataStore": {"name": store, "path": folder}, "archive": "None"}
     run = await _run(cluster, screen, Errand("upload", content.path.name, RECEIVER, {"outputs": [output]}, talk))
@@ -96,11 +93,11 @@ async def receive(cluster: Cluster, screen: Screen, source: Source, target: Path
 
     count = 0
 
-    async def talk(far: aiohttp.ClientWebSocketResponse) -> None:
+    async def talk(far: Connection) -> None:
         nonlocal count
-        await far.send_bytes(b"\0" + GO)
+        await far.send(GO)
         with screen.transfer(source.name, source.bytes) as progress:
-            count = await asyncio.to_thread(_unpack, Incoming(far, PORT), target, progress)
+            count = await asyncio.to_thread(_unpack, Incoming(far), target, progress)
 
     place = {"name": source.store.metadata.name, "path": source.path}
     spec: Object = {"inputs": [{"name": "data", "dataStore": place, "type": source.type, "stage": "Download"}]}
@@ -149,7 +146,7 @@ async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
 
 async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) -> JobRun:
     said, failed = "", f"{errand.what} was not {errand.verb}ed"
-    far: aiohttp.ClientWebSocketResponse | None = None
+    far: Connection | None = None
     while not finished(run := await read_run(cluster, name)):
         if run.status.phase is Phase.BLOCKED and headline(run) != said:
             said = headline(run)
@@ -165,7 +162,7 @@ async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) 
     return run
 
 
-async def _talk(errand: Errand, far: aiohttp.ClientWebSocketResponse, failed: str) -> None:
+async def _talk(errand: Errand, far: Connection, failed: str) -> None:
     try:
         await errand.talk(far)
     except (OSError, tarfile.TarError, DataError) as error:
@@ -174,7 +171,7 @@ async def _talk(errand: Errand, far: aiohttp.ClientWebSocketResponse, failed: st
         await far.close()
 
 
-async def _connected(cluster: Cluster, run: JobRun) -> aiohttp.ClientWebSocketResponse | None:
+async def _connected(cluster: Cluster, run: JobRun) -> Connection | None:
     """A connection to the run's code; None where that does not listen yet."""
     meta = run.metadata
     try:
@@ -184,7 +181,7 @@ async def _connected(cluster: Cluster, run: JobRun) -> aiohttp.ClientWebSocketRe
         far = await cluster.dial(meta.namespace, pod.name, PORT)
     except ApiError as error:
         raise explain(error, f"open a connection to the pod of JobRun {meta.name}") from None
-    if await wait_for_word(far, READY, PORT):
+    if await far.hears(READY):
         return far
     await far.close()
     return None
