@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import tarfile
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +24,7 @@ from millrace.cli.explain import explain
 from millrace.cli.fetch import Fetched, Source
 from millrace.cli.follow import read_run
 from millrace.cli.progress import Line, finished, headline
+from millrace.cli.reach import seconds_for
 from millrace.cli.screen import Screen
 from millrace.cli.streams import Connection, Incoming, Outgoing
 from millrace.cli.tail import newest_pod
@@ -68,6 +68,7 @@ class Errand:
 
     verb: Literal["upload", "download"]
     what: str
+    bytes: int | None  # None: not known
     code: str
     spec: Object
     talk: Callable[[Connection], Awaitable[None]]
@@ -82,7 +83,8 @@ async def send(cluster: Cluster, screen: Screen, store: str, folder: str, conten
         await far.hears(DONE)  # where it does not come the run fails, and says why
 
     output = {"name": OUTPUT, "dataStore": {"name": store, "path": folder}, "archive": "None"}
-    run = await _run(cluster, screen, Errand("upload", content.path.name, RECEIVER, {"outputs": [output]}, talk))
+    errand = Errand("upload", content.path.name, content.bytes, RECEIVER, {"outputs": [output]}, talk)
+    run = await _run(cluster, screen, errand)
     if [(found.bytes, found.files) for found in run.status.outputs] != [(content.bytes, len(content.files))]:
         raise Refused(f"{content.path.name} was not uploaded whole", "try again")
     return f"{folder}/{OUTPUT}/{TREE}"
@@ -103,7 +105,7 @@ async def receive(cluster: Cluster, screen: Screen, source: Source, target: Path
     spec: Object = {"inputs": [{"name": "data", "dataStore": place, "type": source.type, "stage": "Download"}]}
     if source.account:
         spec["serviceAccountName"] = source.account
-    run = await _run(cluster, screen, Errand("download", source.name, SENDER, spec, talk))
+    run = await _run(cluster, screen, Errand("download", source.name, source.bytes, SENDER, spec, talk))
     [staged] = run.status.inputs
     if count != staged.files:
         raise Refused(f"{source.name} was not downloaded whole: {count} files of {staged.files}", "try again")
@@ -140,8 +142,11 @@ async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
         return await _through(cluster, screen, name, errand)
     finally:
         for resource, found in reversed(made):
-            with suppress(ApiError):
+            try:
                 await cluster.delete(resource, cluster.namespace, name, found["metadata"]["uid"])
+            except ApiError as error:
+                left = explain(error, f"delete {resource.kind} {name}, which is needed no more").message
+                screen.say(Line(f"warning: {left}", "warn"))
 
 
 async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) -> JobRun:
@@ -163,8 +168,12 @@ async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) 
 
 
 async def _talk(errand: Errand, far: Connection, failed: str) -> None:
+    limit = seconds_for(errand.bytes)
     try:
-        await errand.talk(far)
+        async with asyncio.timeout(limit):
+            await errand.talk(far)
+    except TimeoutError:
+        raise Refused(f"{failed} within {limit:.0f} seconds", "try again") from None
     except (OSError, tarfile.TarError, DataError) as error:
         raise Refused(f"{failed}: {error}", "try again") from None
     finally:

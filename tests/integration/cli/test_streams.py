@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from millrace.cli import reach, relay
+from millrace.cli.errors import Refused
 from millrace.cli.streams import Connection, Incoming, Outgoing
 
 PORT = (8467).to_bytes(2, "little")
@@ -65,3 +67,16 @@ async def test_what_is_written_is_sent_as_data() -> None:
     async with connected(OPENED, heard) as connection:
         assert await asyncio.to_thread(Outgoing(connection).write, memoryview(b"tar")) == 3
     assert heard == [b"\0tar"]
+
+
+async def test_a_pod_that_says_no_more_is_waited_for_no_longer_than_a_transfer_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def listen(far: Connection) -> None:
+        await asyncio.to_thread(Incoming(far).read, 100)
+
+    monkeypatch.setattr(reach, "TRANSFER_SECONDS", 1.0)
+    errand = relay.Errand("download", "rows", None, relay.SENDER, {}, listen)
+    async with connected(OPENED, []) as connection:
+        with pytest.raises(Refused, match=r"rows was not downloaded within 1 seconds"):
+            await relay._talk(errand, connection, "rows was not downloaded")
