@@ -143,9 +143,9 @@ def test_another_authority_of_the_same_shape_is_not_enough(
 ) -> None:
     stranger = Authority(tmp_path / "stranger").make()
     namespace.apply(bundle("stranger", stranger), bundle("authority", authority), store_of(namespace, private, "stranger"))
-    ready(namespace, "False", "TlsUntrusted")
+    assert "caBundleRef" in ready(namespace, "False", "TlsUntrusted")["message"]
     namespace.apply(store_of(namespace, private, "authority"))
-    ready(namespace, "True", "Reachable")
+    assert ready(namespace, "True", "Reachable")["observedGeneration"] == 2
 
 
 def test_a_bundle_that_is_not_there_is_named_and_waited_for(
