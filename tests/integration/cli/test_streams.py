@@ -77,6 +77,6 @@ async def test_a_pod_that_says_no_more_is_waited_for_no_longer_than_a_transfer_m
 
     monkeypatch.setattr(reach, "TRANSFER_SECONDS", 1.0)
     errand = relay.Errand("download", "rows", None, relay.SENDER, {}, listen)
-    async with connected(OPENED, []) as connection:
+    async with connected(OPENED, []) as connection, asyncio.timeout(20):
         with pytest.raises(Refused, match=r"rows was not downloaded within 1 seconds"):
             await relay._talk(errand, connection, "rows was not downloaded")
