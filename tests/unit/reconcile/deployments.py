@@ -33,8 +33,8 @@ def deployment_snapshot(subject: Deployment | None = None, now: float = 0, **cha
     return replace(found, **changes)
 
 
-def read_back(made: Action, created: float = 0, **changes: Any) -> JobFacts:
-    """The Job that an action of a plan has made."""
+def facts(made: Action, seconds: float = 0, **changes: Any) -> JobFacts:
+    """The Job that an action of a plan has made, as it is read later."""
     assert isinstance(made, Create)
-    meta = {**made.manifest["metadata"], "uid": "job-uid", "creationTimestamp": render(at(created))}
+    meta = {**made.manifest["metadata"], "uid": "job-uid", "creationTimestamp": render(at(seconds))}
     return replace(read_job({**made.manifest, "metadata": meta}), **changes)

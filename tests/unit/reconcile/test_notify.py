@@ -19,7 +19,7 @@ from millrace.reconcile.deployment import DeploymentSnapshot, reconcile_deployme
 from millrace.reconcile.notify import Notices, Untold, notify
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import Action, Apply, Create, Delete, Emit, Learned, PatchStatus, Plan
-from unit.reconcile.deployments import deployment_snapshot, read_back
+from unit.reconcile.deployments import deployment_snapshot, facts
 
 HOOK = {"on": ["Failed", "Succeeded"], "urlSecretRef": {"name": "hook", "key": "url"}}
 CHAT = {"on": ["Failed"], "format": "slack", "urlSecretRef": {"name": "chat", "key": "url"}}
@@ -51,7 +51,7 @@ def seen(
 
 
 def complete(action: Action, finished: float = 20) -> JobFacts:
-    return read_back(action, complete=True, finished=stamp(finished))
+    return facts(action, complete=True, finished=stamp(finished))
 
 
 def report(done: int, *refused: tuple[int, str], **failure: str) -> PodFacts:
@@ -105,7 +105,7 @@ def test_an_address_has_one_job_for_all_that_it_is_to_be_told(runs: list[JobRun]
 
 
 def test_while_a_job_tells_an_address_no_other_does_and_another_address_does_not_wait() -> None:
-    job = read_back(job_of(A))
+    job = facts(job_of(A))
     assert brief(notify(seen(A, B, jobs=[(job, None)]))) == []
     assert brief(notify(seen(A, B, entries=[HOOK, CHAT], jobs=[(job, None)]))) == ["chat/url: a.Failed b.Failed"]
     assert brief(notify(seen(A, B, jobs=[(replace(job, deleted=True), None)]))) == []
@@ -128,7 +128,7 @@ def test_the_same_messages_have_the_same_job_whenever_it_is_made() -> None:
 
 def test_what_a_job_has_told_before_it_failed_is_recorded_at_once_and_what_is_in_its_way_is_told() -> None:
     failed = report(1, reason="ServerError", message="https://hook.test: HTTP 503")
-    part = notify(seen(A, B, jobs=[(read_back(job_of(A, B)), failed)]))
+    part = notify(seen(A, B, jobs=[(facts(job_of(A, B)), failed)]))
     assert brief(part) == ["a: hook/url Sent; ", "NotificationNotSent"]
     [(status, reason, message)] = marks(part)
     assert (status, reason) == (False, "NotificationNotSent")
@@ -137,7 +137,7 @@ def test_what_a_job_has_told_before_it_failed_is_recorded_at_once_and_what_is_in
 
 def test_a_secret_that_is_missing_is_told_and_nothing_is_lost() -> None:
     stuck = pod(waiting_for("notify", "CreateContainerConfigError", 'secret "hook" not found'))
-    part = notify(seen(A, jobs=[(read_back(job_of(A)), stuck)]))
+    part = notify(seen(A, jobs=[(facts(job_of(A)), stuck)]))
     assert brief(part) == ["NotificationNotSent"]
     assert marks(part)[0][2] == 'hook/url: notify: secret "hook" not found; it is tried again'
 
@@ -151,7 +151,7 @@ def test_a_refusal_is_recorded_and_told_and_the_others_are_sent() -> None:
 
 def test_a_refusal_is_told_beside_another_address_that_is_held_up() -> None:
     later = {"on": ["Failed"], "urlSecretRef": {"name": "later", "key": "url"}}
-    jobs = [read_back(made) for made in notify(seen(A, entries=[HOOK, later])).actions]
+    jobs = [facts(made) for made in notify(seen(A, entries=[HOOK, later])).actions]
     stuck = pod(waiting_for("notify", "CreateContainerConfigError", 'secret "later" not found'))
     refused = replace(jobs[0], complete=True, finished=stamp(20))
     part = notify(seen(A, entries=[HOOK, later], jobs=[(refused, report(1, (0, "HTTP 404"))), (jobs[1], stuck)], now=21))
@@ -172,7 +172,7 @@ def test_a_job_whose_pod_is_gone_has_told_all_but_one_whose_pod_is_not_in_sight_
 
 
 def test_what_no_address_takes_is_given_up_after_a_day_with_its_job() -> None:
-    made = read_back(job_of(A), 10)
+    made = facts(job_of(A), seconds=10)
     before = notify(seen(A, jobs=[(made, None)], now=DAY - 5))
     assert (brief(before), before.again) == ([], 5)
     part = notify(seen(A, B, jobs=[(made, None)], now=DAY))
@@ -181,7 +181,7 @@ def test_what_no_address_takes_is_given_up_after_a_day_with_its_job() -> None:
 
 
 def test_an_address_that_was_taken_out_is_told_no_more() -> None:
-    made = read_back(job_of(A))
+    made = facts(job_of(A))
     assert brief(notify(seen(A, entries=[CHAT], jobs=[(made, None)]))) == ["Delete", "chat/url: a.Failed"]
 
 

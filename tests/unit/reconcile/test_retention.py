@@ -19,7 +19,7 @@ from millrace.reconcile import retention as subject
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import Create, Delete, Emit, Learned, PatchStatus, StartJob
 from millrace.reconcile.retention import Ended, Left, retain
-from unit.reconcile.deployments import deployment_snapshot, read_back
+from unit.reconcile.deployments import deployment_snapshot, facts
 
 LAKE, WAREHOUSE = store("lake"), store("warehouse", default=False)
 
@@ -90,10 +90,10 @@ def test_a_run_stays_until_all_has_been_told_of_it_and_counts_meanwhile() -> Non
 def test_a_run_goes_once_jobs_are_there_for_all_that_is_left_of_it() -> None:
     retention = {"runs": {"amount": 1}, "artifacts": {"age": "1h"}}
     now, later = seen(retention, OLD, NEW).actions
-    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(now), None)])) == ["artifacts: old/artifacts"]
-    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(later), None)])) == ["now: old/logs"]
-    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(now), None), (read_back(later), None)])) == ["delete JobRun old"]
-    assert brief(seen(retention, OLD, NEW, jobs=[(read_back(now, deleted=True), None), (read_back(later), None)])) == [
+    assert brief(seen(retention, OLD, NEW, jobs=[(facts(now), None)])) == ["artifacts: old/artifacts"]
+    assert brief(seen(retention, OLD, NEW, jobs=[(facts(later), None)])) == ["now: old/logs"]
+    assert brief(seen(retention, OLD, NEW, jobs=[(facts(now), None), (facts(later), None)])) == ["delete JobRun old"]
+    assert brief(seen(retention, OLD, NEW, jobs=[(facts(now, deleted=True), None), (facts(later), None)])) == [
         "now: old/logs"
     ]
 
@@ -101,7 +101,7 @@ def test_a_run_goes_once_jobs_are_there_for_all_that_is_left_of_it() -> None:
 def test_what_outlives_its_run_goes_when_it_is_old_enough_by_the_age_of_that_day() -> None:
     retention = {"runs": {"amount": 1}, "artifacts": {"age": "100s"}}
     _, made = seen(retention, OLD, NEW).actions
-    job = read_back(made)
+    job = facts(made)
     assert job.suspended
     waits = seen(retention, NEW, jobs=[(job, None)])
     assert (waits.actions, waits.again) == ((), 40)
@@ -117,13 +117,13 @@ def test_what_outlives_its_run_goes_when_it_is_old_enough_by_the_age_of_that_day
 def test_one_job_at_a_time_gathers_what_waits_unless_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     retention = {"runs": {"amount": 0}, "artifacts": {"age": "5000s"}}
     [made] = seen(retention, ended("a", 60, logs=False)).actions
-    held = seen(retention, ended("b", 50, logs=False), jobs=[(read_back(made, -30), None)])
+    held = seen(retention, ended("b", 50, logs=False), jobs=[(facts(made, seconds=-30), None)])
     assert (held.actions, held.again) == ((), 70)  # a fiftieth of the age
-    [more] = brief(seen(retention, ended("b", 50, logs=False), jobs=[(read_back(made, -101), None)]))
+    [more] = brief(seen(retention, ended("b", 50, logs=False), jobs=[(facts(made, seconds=-101), None)]))
     assert more == "artifacts: b/artifacts"
     monkeypatch.setattr(subject, "THINGS", 2)
     three = [ended(name, ago, logs=False) for name, ago in (("b", 20), ("c", 30), ("d", 10))]
-    full = seen(retention, *three, jobs=[(read_back(made, -30), None)])
+    full = seen(retention, *three, jobs=[(facts(made, seconds=-30), None)])
     assert brief(full) == ["artifacts: b/artifacts c/artifacts"]
 
 
@@ -136,7 +136,7 @@ def test_a_job_records_all_that_it_deletes_of_a_run_also_where_it_is_full(monkey
 def test_one_job_at_a_time_deletes() -> None:
     retention = {"runs": {"amount": 0}}
     [made] = seen(retention, OLD).actions
-    held = seen(retention, NEW, jobs=[(read_back(made), None)])
+    held = seen(retention, NEW, jobs=[(facts(made), None)])
     assert (held.actions, held.again) == ((), 10)
 
 
@@ -177,7 +177,7 @@ def test_a_job_has_the_stores_in_which_the_commit_record_may_be() -> None:
 def test_runs_that_stay_are_told_what_is_gone_and_what_is_in_the_way_is_told() -> None:
     retention = {"artifacts": {"age": "30s"}}
     [made] = seen(retention, OLD, NEW).actions
-    started = read_back(made, suspended=False)
+    started = facts(made, suspended=False)
     assert brief(seen(retention, OLD, NEW, jobs=[(started, None)])) == []
     stuck = pod(waiting_for("keep", "CreateContainerConfigError", 'secret "lake" not found'))
     [event] = seen(retention, OLD, NEW, jobs=[(started, stuck)]).actions
