@@ -71,6 +71,16 @@ def _with_profile(run: JobRun, profile: Profile) -> JobRun:
     return run.model_copy(update={"spec": run.spec.model_copy(update=changes)})
 
 
+def _profiled(run: JobRun, settings: Settings) -> JobRun | Obstacle:
+    if run.spec.profile is None:
+        return run
+    profile = settings.profiles.get(run.spec.profile)
+    if profile is None:
+        offered = ", ".join(sorted(settings.profiles)) or "none"
+        return Obstacle(Reason.PROFILE_NOT_FOUND, f"spec.profile {run.spec.profile} is not offered here; offered: {offered}")
+    return _with_profile(run, profile)
+
+
 def substitute(path: str, run: JobRun) -> str:
     """Replaces {run}, {date} and {time} (of the run's creation, UTC) in a path."""
     created = run.metadata.creation_timestamp  # 2026-01-31T08:30:00Z
@@ -115,6 +125,13 @@ def _cache_store(function: Function, default: DataStore | None, stores: Mapping[
     return None if _check_store(default.metadata.name, stores) else default
 
 
+NO_DEFAULT_STORE = Obstacle(
+    Reason.DEFAULT_STORE_NOT_FOUND,
+    "an output with asset goes to the namespace's default store; give one DataStore the annotation "
+    'millrace.dev/is-default: "true"',
+)
+
+
 def resolve(
     run: JobRun,
     function: Function | None,
@@ -134,22 +151,14 @@ def resolve(
     run = complete
     if obstacle := check_nesting(run) or check_mounts(run):
         return obstacle
-    if run.spec.profile:
-        profile = settings.profiles.get(run.spec.profile)
-        if profile is None:
-            offered = ", ".join(sorted(settings.profiles)) or "none"
-            return Obstacle(
-                Reason.PROFILE_NOT_FOUND, f"spec.profile {run.spec.profile} is not offered here; offered: {offered}"
-            )
-        run = _with_profile(run, profile)
+    profiled = _profiled(run, settings)
+    if isinstance(profiled, Obstacle):
+        return profiled
+    run = profiled
     default = default_store(stores)
     needs_default = any(output.asset for output in run.spec.outputs)
     if default is None and needs_default:
-        return Obstacle(
-            Reason.DEFAULT_STORE_NOT_FOUND,
-            "an output with asset goes to the namespace's default store; give one DataStore the annotation "
-            'millrace.dev/is-default: "true"',
-        )
+        return NO_DEFAULT_STORE
     inputs = places_of_inputs(run, assets, default)
     if isinstance(inputs, Obstacle):
         return inputs
