@@ -130,7 +130,8 @@ def test_a_job_of_an_earlier_run_of_that_name_is_waited_for(api_server: ApiServe
         rig.api.delete("jobruns", rig.namespace, "one")
         patiently("the Job is being deleted", lambda: "deletionTimestamp" in rig.job("one")["metadata"])
         rig.run("one")
-        patiently("a POST that meets the old Job", lambda: len(posts(rig, "one")) > 1)
+        patiently("POSTs that meet the old Job, one after the other", lambda: len(posts(rig, "one")) > 2)
+        assert "jobName" not in rig.status("one"), "a Job that goes is not the run's"
         rig.api.merge("jobs", rig.namespace, "one", {"metadata": {"finalizers": None}})
         patiently("the new Job", lambda: rig.job("one")["metadata"]["uid"] != first)
         succeed(rig, "one")
