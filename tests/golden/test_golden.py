@@ -137,6 +137,21 @@ def as_stored(manifest: Object) -> Object:
     return found
 
 
+def kueues() -> Object:
+    spec = {"nodeSelector": {"disk": "fast"}, "timeouts": {"running": "1h"}}
+    return run_job(Resolved(**{**vars(resolved(spec)), "kueue_queue": "team-a"}), SETTINGS, 1)
+
+
+def admitted(manifest: Object) -> Object:
+    """A Job that Kueue has admitted for a flavor, and we have ended."""
+    found = as_stored(manifest)
+    found["spec"]["activeDeadlineSeconds"] = 0
+    pod = found["spec"]["template"]["spec"]
+    pod["nodeSelector"] = {**pod["nodeSelector"], "pool": "spot"}
+    pod["tolerations"] = [{"key": "spot", "operator": "Exists"}]
+    return found
+
+
 DATA_RUN: Object = {
     "inputs": [{"name": "data", **DATA, "glob": "*.csv"}],
     "outputs": [{"name": "scores", "dataStore": {"name": "lake", "path": "out/{run}/{date}"}}],
@@ -216,6 +231,8 @@ GOLDEN: dict[str, Callable[[], Object]] = {
         SETTINGS,
         1,
     ),
+    "job-that-kueue-admits": kueues,
+    "job-of-the-second-attempt-that-kueue-admits": lambda: next_job(admitted(kueues()), "score", 2, 0),
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
     "job-without-a-user": lambda: job({}, settings=NOBODY),

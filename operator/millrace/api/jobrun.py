@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from millrace.api.base import Conditions, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
+from millrace.api.base import Conditions, Label, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
 from millrace.api.notification import NotificationStatus
 from millrace.api.template import RunTemplate
 
@@ -43,6 +43,9 @@ class JobRunSpec(RunTemplate):
         int,
         Field(ge=-1_000_000, le=1_000_000, description="Of the queued runs the highest is next. 0 if absent."),
     ] = 0
+    kueue_queue: Label | None = Field(
+        None, description="A LocalQueue of Kueue, which admits the run's Job; if absent its Deployment's."
+    )
     suspend: bool = Field(False, description="While true it is not started; a run that has started goes on.")
     cancel: bool = Field(False, description="Ends the run. It cannot be taken back.")
 

@@ -12,6 +12,7 @@ from millrace.build import pod, stores
 from millrace.build.payload import payload
 from millrace.build.plan import for_attempt, https_inputs, store_entry
 from millrace.domain.labels import (
+    AS_MADE,
     ASSETS,
     ATTEMPT,
     CHARGED,
@@ -23,6 +24,7 @@ from millrace.domain.labels import (
     FUNCTION,
     JOB_ID,
     JOBRUN,
+    KUEUE_QUEUE,
     MANAGED_BY,
     PLACES,
     PROFILE,
@@ -37,6 +39,7 @@ Manifest = dict[str, Any]
 
 
 DEADLINE_LIMIT = 2**31 - 1  # 68 years; the Job controller counts in nanoseconds and would overflow
+_KUEUES = ("nodeSelector", "tolerations")  # of a pod: what Kueue adds to at admission
 JOB_LIMIT = 1_000_000  # bytes; etcd takes 1.5 MiB, and the API server adds its defaults
 
 
@@ -113,6 +116,11 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         about[ASSETS] = pod.compact(resolved.assets)
     if resolved.places:
         about[PLACES] = pod.compact(resolved.places)
+    # Its Job alone: Kueue would take a pod with this label for one more workload.
+    held = {KUEUE_QUEUE: resolved.kueue_queue} if resolved.kueue_queue else {}
+    if held:
+        kueues = {key: spec[key] for key in _KUEUES if key in spec}
+        about[AS_MADE] = pod.compact({"pod": kueues, "activeDeadlineSeconds": _deadline(resolved)})
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
     if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
         raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")
@@ -122,11 +130,12 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         "metadata": {
             "name": job_name(run.metadata.name, attempt),
             "namespace": run.metadata.namespace,
-            "labels": labels,
+            "labels": {**labels, **held},
             "annotations": about,
             "ownerReferences": [owner("JobRun", run.metadata)],
         },
         "spec": {
+            **({"suspend": True} if held else {}),
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": failure_policy(names),
@@ -144,11 +153,17 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
     template = previous["spec"]["template"]
     kept = (*MANAGED_BY, COMPONENT, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, stores.AZURE_IDENTITY)
     labels = {key: value for key, value in previous["metadata"]["labels"].items() if key in kept} | {ATTEMPT: str(attempt)}
+    held = {key: value for key, value in previous["metadata"]["labels"].items() if key == KUEUE_QUEUE}
+    as_made: Manifest = {}
     plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
-    facts = (ASSETS, DEPLOYMENT_REVISION, PLACES, PROFILE, REVISION)
+    facts = (AS_MADE, ASSETS, DEPLOYMENT_REVISION, PLACES, PROFILE, REVISION)
     about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in facts}
+    if held:
+        # Else it would be bound to the nodes for which Kueue has admitted the previous one, or end as we ended that.
+        as_made = json.loads(about[AS_MADE])
+        spec = {key: value for key, value in spec.items() if key not in _KUEUES} | as_made["pod"]
     for container in spec["containers"]:
         for variable in container.get("env", []):
             if variable["name"] == "MILLRACE_ATTEMPT":
@@ -160,12 +175,13 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
         "metadata": {
             "name": job_name(run, attempt),
             "namespace": previous["metadata"]["namespace"],
-            "labels": labels,
+            "labels": {**labels, **held},
             "annotations": {**about, CHARGED: str(charged)},
             "ownerReferences": previous["metadata"]["ownerReferences"],
         },
         "spec": {
-            **{field: previous["spec"][field] for field in fields},
+            **({"suspend": True} if held else {}),
+            **{field: as_made.get(field, previous["spec"][field]) for field in fields},
             "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec},
         },
     }

@@ -16,11 +16,14 @@ SCHEDULE = f"{GROUP}/schedule"  # of a tick: its Deployment. Not that one's labe
 DATASTORE = f"{GROUP}/datastore"
 ASSET = f"{GROUP}/asset"  # of the DataAssets that runs make
 
+KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"  # of a Job that Kueue admits: its LocalQueue
+
 SCHEDULED_AT = f"{GROUP}/scheduled-at"  # annotation of a schedule's JobRun: when it was due, RFC 3339 in UTC
 STAGE_IMAGE = f"{GROUP}/stage-image"  # annotation of a probe's Job: an upgrade probes anew what is not healthy
 PROFILE = f"{GROUP}/profile"  # annotation of a run's Job: what the status says of its profile, JSON
 ASSETS = f"{GROUP}/assets"  # annotation of a run's Job: versions that it reads and the store of those that it makes, JSON
 PLACES = f"{GROUP}/places"  # annotation of a run's Job: the DataStores of its outputs and logs, JSON
+AS_MADE = f"{GROUP}/as-made"  # annotation of a Job that Kueue admits: what Kueue and our ending it change, as it was, JSON
 REVISION = f"{GROUP}/function-revision"  # annotation of a run's Job
 DEPLOYMENT_REVISION = f"{GROUP}/deployment-revision"  # annotation of a run's Job
 CHARGED = f"{GROUP}/charged-attempts"  # annotation of a further attempt's Job: how many before it were charged

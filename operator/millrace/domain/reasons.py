@@ -20,6 +20,7 @@ class Reason(StrEnum):
     RETRYING = "Retrying"
     SUSPENDED = "Suspended"
     QUEUED = "Queued"
+    AWAITING_ADMISSION = "AwaitingAdmission"
     DATA_DELETED = "DataDeleted"
     DATA_IN_USE = "DataInUse"
     DATA_KEPT = "DataKept"

@@ -100,6 +100,7 @@ class Resolved:
     logs_store: DataStore | None
     cache_store: DataStore | None  # where the requirements are kept; the run does without where it is not ready
     origin: Origin | None = None
+    kueue_queue: str | None = None  # the LocalQueue by which Kueue admits the Job
     mapped: Mapped = NOTHING_MAPPED
 
     @property

@@ -45,6 +45,7 @@ SAID_LINES = 40
 CLUSTER_ONLY = (
     "resources", "node_selector", "tolerations", "affinity", "priority_class_name", "runtime_class_name",
     "service_account_name", "profile", "image_pull_secrets", "volumes", "volume_mounts", "pod_security_context",
+    "kueue_queue",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from millrace.domain.labels import (
     DEPLOYMENT_REVISION,
     ENDED,
     KEEPS,
+    KUEUE_QUEUE,
     NOTIFIES,
     PLACES,
     PROFILE,
@@ -50,8 +51,15 @@ class JobFacts:
     stage_image: str | None = None  # of a probe
     reclaims: str | None = None  # whose data it deletes: domain.reclaim.Reclaim as JSON
     keeps: Mapping[str, Any] | None = None  # what of which runs it deletes, and when
-
     notifies: Mapping[str, Any] | None = None  # which address it tells, of what
+    started: str | None = None  # since when it may have a pod
+    kueue_queue: str | None = None  # the LocalQueue of Kueue, which admits it
+
+    @property
+    def held_by_kueue(self) -> bool:
+        """Whether Kueue has not admitted it, or has taken that back. One that we have ended is nobody's any more."""
+        open_ = self.ended is None and self.failed is None and not self.over
+        return self.suspended and self.kueue_queue is not None and open_
 
     @property
     def over(self) -> bool:
@@ -92,4 +100,6 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         reclaims=annotations.get(RECLAIMS),
         keeps=json.loads(annotations.get(KEEPS, "null")),
         notifies=json.loads(annotations.get(NOTIFIES, "null")),
+        started=status.get("startTime"),
+        kueue_queue=(meta.get("labels") or {}).get(KUEUE_QUEUE),
     )

@@ -15,7 +15,7 @@ from millrace.observe.failure import backstop, of_job, of_pod
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, progress, suspend, tell, wait
+from millrace.reconcile.outcome import Outcome, awaiting, finish, progress, suspend, tell, wait
 from millrace.reconcile.plan import CreateNextAttempt, Plan
 from millrace.reconcile.queueing import queue_up
 from millrace.reconcile.refusal import refusal
@@ -77,9 +77,7 @@ def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: P
     following = attempt + 1
     started = progress(
         run,
-        phase=Phase.PENDING,
-        reason=Reason.RETRYING,
-        message=what,
+        **awaiting(newest.kueue_queue, Reason.RETRYING, what),
         now=s.now,
         attempt=following,
         job_name=job_name(meta.name, following),

@@ -54,7 +54,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class EndJob:
-    """Suspends a Job, so that its pod is ended with its grace, and notes why on it."""
+    """Suspends a Job for good, so that its pod is ended with its grace, and notes why on it."""
 
     namespace: str
     name: str

@@ -5,7 +5,7 @@ start -> (Job, pod) -> over -> next attempt or end. All pure; times come in as `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from millrace.reconcile import waiting
 from millrace.reconcile.announce import announce
 from millrace.reconcile.assets import produce
 from millrace.reconcile.attempts import after_failure, failure_of, over_since
-from millrace.reconcile.outcome import Outcome, assets_of, finish, note, origin_of_job, progress
+from millrace.reconcile.outcome import Outcome, assets_of, awaiting, finish, note, origin_of_job, progress
 from millrace.reconcile.plan import (
     NOTHING,
     Action,
@@ -60,7 +60,16 @@ def _next_step(s: RunSnapshot) -> Plan:
         return end
     if not jobs:
         return start(s, 1)
-    return _follow(s, jobs)
+    plan = _follow(s, jobs)
+    return replace(plan, actions=(*plan.actions, *_withdrawn(s, jobs[:-1])))
+
+
+def _withdrawn(s: RunSnapshot, jobs: Iterable[JobFacts]) -> Iterator[Delete]:
+    """Jobs that nobody needs and Kueue would still admit: they would have quota, or stand in the way in its queue."""
+    for job in jobs:
+        held = job.kueue_queue and job.suspended and not job.over
+        if held and not job.active and not job.terminating and not job.deleted:
+            yield Delete("Job", s.run.metadata.namespace, job.name, job.uid)
 
 
 def _left_alone(s: RunSnapshot, jobs: list[JobFacts]) -> Plan | None:
@@ -107,12 +116,16 @@ def _follow(s: RunSnapshot, jobs: list[JobFacts]) -> Plan:
     if s.run.spec.cancel and not job.ended and not job.over and not (pod and pod.over):
         end = EndJob(meta.namespace, job.name, job.uid, Reason.CANCELLED, "spec.cancel was set")
         return Plan((end,), again=waiting.LOST_SECONDS)
-    failure = failure_of(s, job, pod)
+    failure = None if job.held_by_kueue else failure_of(s, job, pod)
     if failure is None:
         if s.run.status.job_name != job.name:
             return Plan(_adopt(s, job), again=1)
+        if job.held_by_kueue:
+            return waiting.follow_admission(s.run, job, pod, s.now)
         return waiting.follow(s.run, job, pod, s.learned, s.now)
-    if job.ended:
+    if job.ended and job.ended[0] == Reason.PREEMPTED:
+        failure = failure if failure.charged else replace(failure, reason=job.ended[0], message=job.ended[1])
+    elif job.ended:
         failure = replace(failure, reason=job.ended[0], message=job.ended[1], charged=False, again=False)
     return after_failure(s, jobs, failure, pod)
 
@@ -144,9 +157,7 @@ def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
     """The Job was made, but the write that should say so did not go through."""
     return progress(
         s.run,
-        phase=Phase.PENDING,
-        reason=Reason.STARTING,
-        message="the Job was created",
+        **awaiting(job.kueue_queue if job.held_by_kueue else None, Reason.STARTING, "the Job was created"),
         now=s.now,
         attempt=job.attempt,
         job_name=job.name,
@@ -160,7 +171,7 @@ def _adopt(s: RunSnapshot, job: JobFacts) -> tuple[Action, ...]:
 def _clean_up(s: RunSnapshot) -> Plan:
     """Deletes the Jobs of a finished run an hour after its end; what they proved is in the status."""
     seen = patch("JobRun", s.run.metadata, s.run.status.dump(), {})  # an edit changes nothing, but kstatus waits for us
-    told: tuple[Action, ...] = (seen,) if seen else ()
+    told = (*((seen,) if seen else ()), *_withdrawn(s, s.jobs))
     if not s.jobs:
         return Plan(told)
     finished = s.run.status.times.finished if s.run.status.times else None

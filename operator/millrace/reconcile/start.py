@@ -14,7 +14,7 @@ from millrace.domain.reasons import Reason
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Resolved
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, progress, suspend, wait
+from millrace.reconcile.outcome import Outcome, awaiting, finish, progress, suspend, wait
 from millrace.reconcile.plan import Action, Apply, Create, Plan
 from millrace.reconcile.queueing import queue_up
 from millrace.reconcile.refusal import REFUSED_SECONDS, refusal
@@ -40,7 +40,8 @@ def start(s: RunSnapshot, attempt: int) -> Plan:
         found = refusal(s.learned, s.now) or found
     if isinstance(found, Obstacle):
         return hold(s, found)
-    found = replace(found, origin=s.origin)
+    of_deployment = s.deployment.spec.queue.kueue_queue if s.deployment else None
+    found = replace(found, origin=s.origin, kueue_queue=run.spec.kueue_queue or of_deployment)
     try:
         job = run_job(found, s.settings, attempt)
     except TooLarge as error:
@@ -56,9 +57,7 @@ def start(s: RunSnapshot, attempt: int) -> Plan:
         actions.append(Apply(authorities(run.metadata.namespace, s.ca_bundle)))
     started = progress(
         run,
-        phase=Phase.PENDING,
-        reason=Reason.STARTING,
-        message="the Job was created",
+        **awaiting(found.kueue_queue, Reason.STARTING, "the Job was created"),
         now=s.now,
         attempt=attempt,
         job_name=job["metadata"]["name"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from millrace import protocol as p
-from millrace.api.base import seconds
+from millrace.api.base import delta, seconds
 from millrace.api.jobrun import JobRun, Phase
 from millrace.domain.clock import parse
 from millrace.domain.conditions import find
@@ -86,6 +86,21 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     return Plan(progress(run, phase=phase, reason=phase.value, message="", now=now, pod=pod), again=left)
 
 
+def follow_admission(run: JobRun, job: JobFacts, pod: PodFacts | None, now: datetime) -> Plan:
+    """The next step of a run whose Job Kueue holds: it waits; or its pod is ended, and the next attempt has another Job.
+
+    An attempt has one pod, so that it publishes once: the Job must not be started again, as Kueue would do.
+    """
+    admitted = find(run.status.conditions, "Admitted")
+    if pod or (admitted and admitted.status == "True"):
+        return _end(run, job, Reason.PREEMPTED, f"Kueue has suspended the Job (LocalQueue {job.kueue_queue})")
+    left = (waiting_since(run, now) + delta(run.spec.timeouts.queued) - now).total_seconds()
+    if left <= 0:
+        late = f"it waited for {run.spec.timeouts.queued} (timeouts.queued) for Kueue (LocalQueue {job.kueue_queue})"
+        return _end(run, job, Reason.QUEUE_TIMEOUT, late)
+    return Plan(again=left)
+
+
 def _end(run: JobRun, job: JobFacts, reason: str, message: str) -> Plan:
     return Plan((EndJob(run.metadata.namespace, job.name, job.uid, reason, message[:512]),), again=LOST_SECONDS)
 
@@ -131,7 +146,9 @@ def _pending(
         left = min(left, (NO_CONTAINER_SECONDS - age if age < NO_CONTAINER_SECONDS else NO_CONTAINER_SECONDS) + 1)
     if obstacle:
         return Plan((*wait(run, phase, *obstacle, now), *looks), again=left)
-    held = run.status.phase is Phase.BLOCKED or (run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY)
+    held = run.status.phase in {Phase.BLOCKED, Phase.QUEUED} or (
+        run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY
+    )
     if held:
         text = "the pod is being started"
         return Plan((*progress(run, phase=Phase.PENDING, reason=Reason.STARTING, message=text, now=now), *looks), again=left)
@@ -155,7 +172,9 @@ def _limit(run: JobRun, phase: Phase) -> tuple[float, str, str]:
 
 
 def _without_pod(run: JobRun, job: JobFacts, learned: Learned, now: datetime) -> Plan:
-    age = (now - parse(job.created)).total_seconds()
+    # One that Kueue has just admitted was made long ago, and the Job controller notes when it has seen that.
+    since = job.started or (None if job.kueue_queue else job.created)
+    age = (now - parse(since)).total_seconds() if since else 0
     if age < NO_POD_SECONDS:
         return Plan(again=NO_POD_SECONDS - age + 0.1)
     look = LookForEvents(run.metadata.namespace, job.name, job.uid, run.metadata.uid)

@@ -176,13 +176,14 @@ class Executor:
 
     async def _end(self, action: EndJob) -> bool:
         note = {"annotations": {ENDED: f"{action.reason}: {action.message}"}}
-        return await self._suspend(action, note, suspend=True)
+        # Kueue starts what it has admitted, whoever has suspended it: without any time it fails before it has a pod.
+        return await self._patch_job(action, note, {"suspend": True, "activeDeadlineSeconds": 0})
 
     async def _start(self, action: StartJob) -> bool:
-        return await self._suspend(action, {}, suspend=False)
+        return await self._patch_job(action, {}, {"suspend": False})
 
-    async def _suspend(self, action: EndJob | StartJob, note: dict[str, Any], *, suspend: bool) -> bool:
-        patch = {"metadata": {"uid": action.uid, **note}, "spec": {"suspend": suspend}}
+    async def _patch_job(self, action: EndJob | StartJob, note: dict[str, Any], spec: dict[str, Any]) -> bool:
+        patch = {"metadata": {"uid": action.uid, **note}, "spec": spec}
         try:
             self._store.put("Job", await self._api.merge(JOB, action.namespace, action.name, patch))
             API_WRITES.labels("patch", "Job").inc()

@@ -83,7 +83,7 @@ ACCEPTED: dict[str, Object] = {
         action="job",
         executionRule="manual",
         concurrency=7,
-        queue={"whenFull": "SkipNew", "maxLength": 3},
+        queue={"whenFull": "SkipNew", "maxLength": 3, "kueueQueue": "team-a"},
         template={"parameters": PARAMETERS, "affinity": AFFINITY, "timeouts": {"running": "1h"}, "logs": "None"},
     ),
     "Deployment with the longest name": deployment(LONGEST_NAME),

@@ -72,6 +72,11 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "another mode": (deployment(deploymentMode="x"), "spec.deploymentMode", 'supported values: "elastic"'),
     "another rule": (deployment(executionRule="x"), "spec.executionRule", "supported values: "),
     "no slot": (deployment(concurrency=0), "spec.concurrency", "greater than or equal to 1"),
+    "a queue of Kueue whose name is no label": (
+        deployment(queue={"kueueQueue": "q" * 64}),
+        "spec.queue.kueueQueue",
+        "Too long",
+    ),
     "nothing waits and the oldest goes": (
         deployment(queue={"whenFull": "CancelOldest", "maxLength": 0}),
         "spec.queue.maxLength",
