@@ -36,6 +36,9 @@ LOCK_FILE = CTL_DIR + "/lock"  # made by stage, held by main's process 1 while i
 DEPS_DIR = CTL_DIR + "/deps"  # wheels, unpacked
 RUNTIME_DIR = CTL_DIR + "/runtime"  # the runtime, where the image is not ours
 IMAGE_RUNTIME_DIR = "/opt/millrace/runtime"  # the runtime, where the image is ours
+IMAGE_SERVE_DIR = "/opt/millrace/serve"  # the serving runtime and what it imports, in our images
+SERVE_DIR = CTL_DIR + "/serve"  # the same, where the image is not ours
+ACCESS_FILE = ROOT + "/access/tokens.json"  # hashes of the tokens that may call a service
 STARTED_FILE = RUN_DIR + "/started"
 EXIT_FILE = RUN_DIR + "/exit.json"  # sealed with an HMAC over its body, see inpod/runtime/seal.py
 LOG_FILE = RUN_DIR + "/main.log"
@@ -50,6 +53,12 @@ TERMINATION_LOG_BYTES = 4096  # the kubelet's limit for one container
 PAYLOAD_ANNOTATION = GROUP + "/payload"
 PLAN_ANNOTATION = GROUP + "/plan"
 PAYLOAD_LIMIT = 192 * 1024  # bytes of both together; Kubernetes allows 256 KiB for all annotations of an object
+
+# --- A service's pod: the names and numbers of its ports ---------------------------------------------------------------
+SERVE_PORT_NAME, SERVE_PORT = "http", 8080  # requests
+OPERATIONS_PORT_NAME, OPERATIONS_PORT = "operations", 8081  # readiness, load, metrics: not for callers
+READY_PATH, LOAD_PATH, METRICS_PATH = "/ready", "/load", "/metrics"
+DRAIN_SECONDS = 5  # after SIGTERM a service takes requests for so long, while the cluster learns that it goes
 
 # --- Environment of user code -----------------------------------------------------------------------------------------
 JOBS_PAYLOAD_FILE = "JOBS_PAYLOAD_FILE"
@@ -97,6 +106,7 @@ REASONS = {
 }
 REASON_COMPLETED = "Completed"  # exit code 0
 REASON_USER_ERROR = "UserError"  # any other exit code of user code's own, or a signal that it died of
+REASON_INIT_FAILED = "InitFailed"  # exit code 1 of a service: its module cannot be imported, or init raised
 REASON_OOM_KILLED = "OOMKilled"  # exit code 137: a process of main was killed for lack of memory
 
 # --- Stores: which variables hold the credentials of each kind ----------------------------------------------------------

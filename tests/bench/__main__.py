@@ -16,6 +16,7 @@ BENCHES = {
     "requirements": "run_requirements.py",
     "many": "run_many.py",
     "stage": "data/bench_stage.py",
+    "serve": "run_serve.py",
     "zip": "data/bench_zip.py",
     "limits": "data/bench_memory.py",
 }

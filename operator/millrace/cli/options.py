@@ -85,6 +85,16 @@ Stores = Annotated[
 ]
 Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
 
+# serve
+LocalService = Annotated[bool, _option("--local", text="On this machine, for callers on this machine.")]
+ServedFunction = Annotated[
+    str | None, _option("--function", value="NAME", text="The Function, where FILE has more than one.")
+]
+InitParameters = Annotated[
+    list[str] | None, _option("--param", value="NAME=VALUE", text="Argument of the Function's init, JSON or text.")
+]
+Port = Annotated[int, _option("--port", value="PORT", text="0 for one that is free.")]
+
 # deploy, runs
 Manifests = Annotated[list[str], _option("--file", "-f", value="FILE", text="Manifests; - is stdin.")]
 ReadyTimeout = Annotated[
