@@ -19,8 +19,9 @@ from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.notification import Notification
 from millrace.api.schedule import Schedule
+from millrace.build.chore import probe_job
 from millrace.build.cronjob import cron_job
-from millrace.build.job import next_job, probe_job, run_job
+from millrace.build.job import next_job, run_job
 from millrace.build.keep import keep_job
 from millrace.build.notify import notify_job
 from millrace.build.pod import compact

@@ -8,7 +8,7 @@ from typing import Any
 from millrace import protocol as p
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
-from millrace.build.job import chore
+from millrace.build.chore import chore
 from millrace.build.plan import store_entry
 from millrace.build.pod import compact
 from millrace.build.stores import identity_labels

@@ -18,7 +18,8 @@ from typing import Protocol
 from millrace import protocol as p
 from millrace.api.datastore import CredentialKeys
 from millrace.api.jobrun import JobRun, JobRunStatus, Phase, Times
-from millrace.build.job import TooLarge, probe_job, run_job
+from millrace.build.chore import probe_job
+from millrace.build.job import TooLarge, run_job
 from millrace.build.revision import revision
 from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.obstacle import Obstacle

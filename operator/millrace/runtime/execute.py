@@ -12,11 +12,9 @@ from typing import Any
 import structlog
 
 from millrace.build.job import next_job
-from millrace.domain.clock import parse
 from millrace.domain.labels import ENDED
-from millrace.domain.reasons import Reason
 from millrace.kube.api import Api, ApiError
-from millrace.kube.resources import BY_KIND, DATAASSET, DEPLOYMENT, EVENT, JOB
+from millrace.kube.resources import BY_KIND, EVENT, JOB
 from millrace.reconcile.plan import (
     Action,
     Apply,
@@ -27,14 +25,11 @@ from millrace.reconcile.plan import (
     Emit,
     EndJob,
     Learned,
-    LookForAssets,
-    LookForDeployment,
-    LookForEvents,
-    LookForJob,
     PatchStatus,
     Plan,
     StartJob,
 )
+from millrace.runtime.looks import Looks
 from millrace.runtime.metrics import API_WRITES
 from millrace.runtime.store import Key, Store
 from millrace.runtime.trim import controller_uid
@@ -43,18 +38,6 @@ log = structlog.get_logger()
 
 REFUSED = {400, 403, 422}
 TOLD = 1000  # Events that are not written again; an older one is, and the API server knows its name
-# Events that tell what is wrong where no status does, and what they are to the user.
-EVENTS = {
-    "FailedCreate": Reason.POD_NOT_CREATED,
-    "FailedMount": Reason.VOLUME_NOT_MOUNTED,
-    "FailedAttachVolume": Reason.VOLUME_NOT_MOUNTED,
-    "FailedCreatePodSandBox": Reason.POD_NOT_CREATED,
-}
-EVENT_REASONS = (
-    ("exceeded quota", Reason.QUOTA_EXCEEDED),
-    ("failed quota", Reason.QUOTA_EXCEEDED),
-    ("violates PodSecurity", Reason.POD_SECURITY),
-)
 
 
 class Stale(Exception):
@@ -67,6 +50,18 @@ class Executor:
     def __init__(self, api: Api, store: Store, started: Callable[[Key], None] = lambda _: None) -> None:
         self._api, self._store, self._started = api, store, started
         self.learned: dict[str, Learned] = {}
+        self._handlers: dict[type[Action], Callable[[Any], Awaitable[bool]]] = {
+            Create: self._create,
+            CreateUnowned: self._create_unowned,
+            CreateNextAttempt: self._next,
+            Apply: self._apply,
+            EndJob: self._end,
+            StartJob: self._start,
+            Delete: self._delete,
+            PatchStatus: self._patch_status,
+            Emit: self._emit,
+            **Looks(api, store, self._learn).handlers,
+        }
         self._told: deque[str] = deque(maxlen=TOLD)
 
     async def execute(self, plan: Plan) -> bool:
@@ -76,7 +71,7 @@ class Executor:
         """
         try:
             for action in plan.actions:
-                if await self._handlers[type(action)](self, action):
+                if await self._handlers[type(action)](action):
                     return True
         except ApiError as error:
             if not error.namespace_goes:
@@ -142,8 +137,7 @@ class Executor:
     async def _next(self, action: CreateNextAttempt) -> bool:
         previous = await self._api.get(JOB, action.namespace, action.previous)
         if previous is None or controller_uid(previous) != action.owner:
-            known = self.learned.get(action.owner, Learned()).absent_jobs
-            self._learn(action.owner, absent_jobs=known | {action.previous})
+            self._learn(action.owner, absent_job=action.previous)
             raise Stale(f"Job {action.previous} is gone")
         return await self._post(next_job(previous, action.run, action.attempt, action.charged))
 
@@ -244,65 +238,8 @@ class Executor:
         self._told.append(digest)
         return False
 
-    async def _look_for_job(self, action: LookForJob) -> bool:
-        found = await self._api.get(JOB, action.namespace, action.name)
-        if found is not None and controller_uid(found) == action.owner:
-            self._store.put("Job", found)
-        else:
-            known = self.learned.get(action.owner, Learned()).absent_jobs
-            self._learn(action.owner, absent_jobs=known | {action.name})
-        return True
-
-    async def _look_for_deployment(self, action: LookForDeployment) -> bool:
-        found = await self._api.get(DEPLOYMENT, action.namespace, action.name)
-        if found is not None and found["metadata"]["uid"] == action.uid:
-            self._store.put("Deployment", found)
-        else:
-            self._learn(action.run, absent_deployment=action.uid)
-        return True
-
-    async def _look_for_events(self, action: LookForEvents) -> bool:
-        selector = f"involvedObject.uid={action.uid},type=Warning"
-        found = [
-            event
-            async for page in self._api.pages(EVENT, action.namespace, field_selector=selector)
-            for event in page
-            if event.get("reason") in EVENTS
-        ]
-        newest = max(found, key=_seen, default=None)
-        message = newest["message"] if newest else ""
-        reason = next((reason for text, reason in EVENT_REASONS if text in message), "") if newest else ""
-        reason = reason or (EVENTS[newest["reason"]] if newest else "")
-        self._learn(action.owner, events=(action.uid, reason, message[:512], time.time()))
-        return True
-
-    async def _look_for_assets(self, action: LookForAssets) -> bool:
-        async for page in self._api.pages(DATAASSET, action.namespace):
-            for found in page:
-                self._store.put("DataAsset", found)
-        self._learn(action.owner, assets=time.time())
-        return True
-
-    def _learn(self, uid: str, **facts: Any) -> None:
-        self.learned[uid] = replace(self.learned.get(uid, Learned()), **facts)
-
-    _handlers: dict[type[Action], Callable[[Executor, Any], Awaitable[bool]]] = {
-        Create: _create,
-        CreateUnowned: _create_unowned,
-        CreateNextAttempt: _next,
-        Apply: _apply,
-        EndJob: _end,
-        StartJob: _start,
-        Delete: _delete,
-        PatchStatus: _patch_status,
-        Emit: _emit,
-        LookForJob: _look_for_job,
-        LookForDeployment: _look_for_deployment,
-        LookForEvents: _look_for_events,
-        LookForAssets: _look_for_assets,
-    }
-
-
-def _seen(event: dict[str, Any]) -> float:
-    stamp = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return parse(stamp).timestamp()
+    def _learn(self, uid: str, *, absent_job: str | None = None, **facts: Any) -> None:
+        known = self.learned.get(uid, Learned())
+        if absent_job:
+            facts["absent_jobs"] = known.absent_jobs | {absent_job}
+        self.learned[uid] = replace(known, **facts)

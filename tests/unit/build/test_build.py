@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from fixtures.objects import DATA, SETTINGS, function, run, store
 from millrace import protocol as p
 from millrace.api.base import Metadata
-from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, run_job
+from millrace.build.chore import probe_job
+from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, run_job
 from millrace.build.plan import quantity
 from millrace.build.pod import compact, escaped
 from millrace.build.stores import AZURE_IDENTITY, AZURE_WITHOUT
