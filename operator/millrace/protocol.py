@@ -69,6 +69,9 @@ RESERVED_PREFIX = "MILLRACE_"
 RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
 ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
 RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"type", "key"}}
+SHARD_INDEX_VARIABLE = RESERVED_PREFIX + "SHARD_INDEX"  # of a parallel run, from 0
+SHARD_COUNT_VARIABLE = RESERVED_PREFIX + "SHARD_COUNT"
+COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes' own, in all containers of a shard's pod
 STORE_PREFIX = RESERVED_PREFIX + "STORE_"  # credentials, by the number of the store in the plan
 PARAMETER_PREFIX = RESERVED_PREFIX + "PARAMETER_"  # what plan.parametersFrom names; not handed on to user code
 KEEP_VARIABLE = RESERVED_PREFIX + "KEEP"  # {"stores": [entry, ...], "items": [...]}, see inpod/keep.py
@@ -137,3 +140,32 @@ def store_variable(index: int, key: str) -> str:
 def parameter_variable(index: int) -> str:
     """Name of the variable that brings the value of a parameter to main."""
     return f"{PARAMETER_PREFIX}{index}"
+
+
+def shard_at(only: list[int], position: int) -> int:
+    """The shard that the pod with this completion index works on; `only`: those of a further attempt, or none for all."""
+    return only[position] if only else position
+
+
+def shard_home(run_uid: str, shard: int) -> str:
+    """Where a shard's records of publishing are, below .millrace/runs/."""
+    return f"{run_uid}/shards/{shard}"
+
+
+def slices_key(run_uid: str) -> str:
+    """The object that says which file of the input is whose, below a store's prefix."""
+    return f".millrace/runs/{run_uid}/plan.json"
+
+
+PARTS = ".manifest.json"  # how the key of a manifest over parts ends; no output's own key does
+
+
+def part_key(key: str, shard: int) -> str:
+    """The key of a shard's part of an output: PATH/OUTPUT.zip gives PATH/OUTPUT-3.zip, PATH/OUTPUT/ PATH/OUTPUT-3/."""
+    end = "/" if key.endswith("/") else ".zip"
+    return f"{key[: -len(end)]}-{shard}{end}"
+
+
+def parts_key(key: str) -> str:
+    """The key of the manifest over all parts: PATH/OUTPUT.zip and PATH/OUTPUT/ give PATH/OUTPUT.manifest.json."""
+    return key.removesuffix("/").removesuffix(".zip") + PARTS

@@ -53,7 +53,12 @@ class DeploymentSpec(Model):
             "has(self.schedule) == (has(self.executionRule) && self.executionRule == 'periodic')",
             "schedule goes with executionRule periodic, and periodic needs a schedule",
             field=".schedule",
-        )
+        ),
+        rule(
+            "!(has(self.queue) && has(self.queue.kueueQueue) && has(self.template) && has(self.template.parallel))",
+            "queue.kueueQueue and template.parallel exclude each other: Kueue does not admit runs in shards",
+            field=".queue",
+        ),
     )
 
     function_ref: Reference

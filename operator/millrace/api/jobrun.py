@@ -64,6 +64,11 @@ JobRunSpec.model_config.update(
             "cancel cannot be taken back; create a new JobRun instead",
             field=".cancel",
         ),
+        rule(
+            "!(has(self.parallel) && has(self.kueueQueue))",
+            "kueueQueue and parallel exclude each other: Kueue does not admit runs in shards",
+            field=".kueueQueue",
+        ),
     )
 )
 
@@ -139,6 +144,13 @@ class ProfileStatus(Model):
     ]
 
 
+class ShardsStatus(Model):
+    """What became of the shards."""
+
+    count: int
+    failed: Annotated[list[int], Field(description="Those without a part in the outputs, by their index.")] = []
+
+
 class JobRunStatus(Model):
     """What became of a run."""
 
@@ -156,6 +168,7 @@ class JobRunStatus(Model):
     function_revision: str | None = Field(None, description="The ConfigMap of the Function's state that is run.")
     deployment_revision: str | None = Field(None, description="The ConfigMap of the defaults that the run was made with.")
     profile: ProfileStatus | None = None
+    shards: ShardsStatus | None = Field(None, description="Of a parallel run, once they are over.")
     source: SourceStatus | None = Field(None, description="The code, where it is a zip.")
     inputs: list[InputStatus] = []
     outputs: list[OutputStatus] = []

@@ -1,8 +1,9 @@
-"""The Jobs of a run: one for each attempt."""
+"""The Jobs of a run: one for each attempt; of a parallel run also one before its shards and one after them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from millrace import protocol as p
@@ -27,6 +28,7 @@ from millrace.domain.labels import (
     PLACES,
     PROFILE,
     REVISION,
+    STEP,
 )
 from millrace.domain.names import job_name, label_value
 from millrace.domain.resolved import Resolved
@@ -142,17 +144,18 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     }
 
 
-def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manifest:
+def next_job(previous: Manifest, run: str, attempt: int, charged: int, *, only: Sequence[int] = ()) -> Manifest:
     """The Job of a further attempt: the previous one's, which is the run's snapshot, under the attempt's name.
 
-    It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them.
+    It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them. `only`: the
+    shards of it, where the run has shards.
     """
     template = previous["spec"]["template"]
-    kept = (*MANAGED_BY, COMPONENT, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, stores.AZURE_IDENTITY)
+    kept = (*MANAGED_BY, COMPONENT, STEP, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, stores.AZURE_IDENTITY)
     labels = {key: value for key, value in previous["metadata"]["labels"].items() if key in kept} | {ATTEMPT: str(attempt)}
     held = {key: value for key, value in previous["metadata"]["labels"].items() if key == KUEUE_QUEUE}
     as_made: Manifest = {}
-    plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
+    plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt, only)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
     facts = (AS_MADE, ASSETS, DEPLOYMENT_REVISION, PLACES, PROFILE, REVISION)
@@ -170,7 +173,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(run, attempt),
+            "name": job_name(run, attempt, labels.get(STEP, "")),
             "namespace": previous["metadata"]["namespace"],
             "labels": {**labels, **held},
             "annotations": {**about, CHARGED: str(charged)},
@@ -178,7 +181,7 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
         },
         "spec": {
             **({"suspend": True} if held else {}),
-            **{field: as_made.get(field, previous["spec"][field]) for field in fields},
+            **{field: as_made.get(field, previous["spec"][field]) for field in fields if field in previous["spec"]},
             "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec},
         },
     }

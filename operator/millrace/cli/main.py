@@ -173,6 +173,7 @@ def serve(
 def rerun(
     run: options.Run,
     *,
+    failed_shards: options.FailedShards = False,
     namespace: options.Namespace = None,
     context: options.Context = None,
     follow: options.Follow = True,
@@ -192,7 +193,7 @@ def rerun(
     async def work(cluster: Cluster, screen: Screen) -> int:
         from millrace.cli.runs import again, follow_all
 
-        created = await again(cluster, screen, run_name(run))
+        created = await again(cluster, screen, run_name(run), failed_shards=failed_shards)
         if follow:
             return await follow_all(cluster, screen, [created], limit)
         typer.echo(created.metadata.name)

@@ -120,6 +120,9 @@ SpaceAssets = Annotated[
     list[str] | None, _option("--asset", value="ASSET_ID=NAME", text="The DataAsset that an asset is; may be given again.")
 ]
 
+# rerun
+FailedShards = Annotated[bool, _option("--failed-shards", text="Only the shards that have failed.")]
+
 # logs
 FollowLog = Annotated[bool, _option("--follow", "-f", text="Wait for the pod, and go on until the run is over.")]
 Container = Annotated[Literal["main", "stage", "collect"], _option("--container", "-c", text="Container of the run's pod.")]

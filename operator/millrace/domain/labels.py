@@ -7,6 +7,8 @@ from millrace.api.base import GROUP
 MANAGED_BY = {"app.kubernetes.io/managed-by": "millrace"}
 COMPONENT = f"{GROUP}/component"  # run | tick | chore | revision | authorities
 ATTEMPT = f"{GROUP}/attempt"
+STEP = f"{GROUP}/step"  # of a parallel run's Jobs that are not its shards': plan | merge
+COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"  # of a shard's pod, by the Job controller
 JOBRUN = f"{GROUP}/jobrun"
 FUNCTION = f"{GROUP}/function"
 DEPLOYMENT = f"{GROUP}/deployment"
@@ -32,4 +34,5 @@ RECLAIMS = f"{GROUP}/reclaims"  # annotation of the Job that will delete an asse
 KEEPS = f"{GROUP}/retention"  # annotation of the Job that deletes what runs have left in stores: what of whom, when, JSON
 NOTIFIES = f"{GROUP}/notifies"  # annotation of the Job that tells an address: which address, of which messages, JSON
 BUNDLE = f"{GROUP}/bundle-sha256"  # annotation of the ConfigMap with the installation's authorities
+SHARDS = f"{GROUP}/shards"  # annotation of the Job of a parallel run's shards: domain.shards.Shards as JSON
 ENDED = f"{GROUP}/ended"  # annotation of a Job that we end: REASON: MESSAGE, kept until the run is finished

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     INLINE_REJECTED = "InlineRejected"
     LISTING_UNSUPPORTED = "ListingUnsupported"
     MOUNT_UNSUPPORTED = "MountUnsupported"
+    PARALLEL_REJECTED = "ParallelRejected"
     DATA_STORE_READ_ONLY = "DataStoreReadOnly"
     DATA_STORE_NOT_FOUND = "DataStoreNotFound"
     DATA_STORE_NOT_CHECKED = "DataStoreNotChecked"

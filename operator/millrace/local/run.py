@@ -137,6 +137,8 @@ class LocalRun:
         if function.spec.image or function.spec.base_image:
             what = "image" if function.spec.image else "baseImage"
             return Obstacle(Reason.IMAGE_PULL, f"Function {named} runs on an image (spec.{what}), which needs a cluster")
+        if self._run.spec.parallel:
+            return Obstacle(Reason.PARALLEL_REJECTED, "spec.parallel needs a cluster; without it the run does all as one")
         version = function.spec.python_version or DEFAULT_PYTHON
         python = await make_environment(folder / "python", version)
         if python is None and function.spec.python_version is None:

@@ -30,6 +30,7 @@ class Outcome:
     pod: PodFacts | None = None
     job: JobFacts | None = None
     versions: Mapping[str, str] = field(default_factory=dict)  # those of the assets that it made, by output
+    status: Mapping[str, Any] = field(default_factory=dict)  # what else is known
 
 
 def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime) -> tuple[Action, ...]:
@@ -220,7 +221,8 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         "phase": outcome.phase.value,
         "reason": None if succeeded else reason,
         "duration": human(now - parse(run.metadata.creation_timestamp)),
-        "times": {**times, **(times_of(pod) if pod else {}), "finished": render(now)},
+        **outcome.status,
+        "times": {**times, **(times_of(pod) if pod else {}), **outcome.status.get("times", {}), "finished": render(now)},
     }
     if outcome.job:
         status |= _identity(run, outcome.job)
@@ -235,7 +237,8 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         status["failure"] = {key: value for key, value in status["failure"].items() if value is not None}
     if pod:
         places: Mapping[str, Any] = (outcome.job.places if outcome.job else None) or {}
-        outputs = outputs_of(pod, assets_of(run), outcome.versions)
+        # What one shard has published are parts; the run has outputs when they are merged.
+        outputs = outputs_of(pod, assets_of(run), outcome.versions) if pod.position is None else []
         for entry in outputs:
             if place := places.get("outputs", {}).get(entry["name"]):
                 entry["dataStore"] = place

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.domain.shards import Shards
+
 Manifest = dict[str, Any]
 
 
@@ -34,14 +36,18 @@ class CreateUnowned:
 
 @dataclass(frozen=True)
 class CreateNextAttempt:
-    """POST the Job of a further attempt, made from the previous attempt's Job; `charged` of those before it were."""
+    """POST the Job of a further attempt, made from the previous attempt's Job; `charged` of those before it were.
+
+    `shards`: what it is to know of them, where it is one at shards.
+    """
 
     namespace: str
     previous: str
     run: str
     owner: str
     attempt: int
-    charged: int
+    charged: int = 0
+    shards: Shards | None = None
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,13 @@ def is_lost(pod: PodFacts, now: datetime) -> bool:
     return bool(pod.deleted) and not pod.over and now > parse(str(pod.deleted)) + timedelta(seconds=LOST_SECONDS)
 
 
-def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, now: datetime) -> Plan:
-    """The next step of a run whose newest Job has not ended."""
+def follow(
+    run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, now: datetime, *, begun: bool = False
+) -> Plan:
+    """The next step of a run whose newest Job has not ended.
+
+    `begun`: user code of another pod of it has started, so the run is Running, whatever the pod does that is furthest.
+    """
     if job.ended:
         return _ending(run, job, job.ended, pod, now)
     if pod is None:
@@ -74,9 +79,10 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     left = max(limit - age, 1)
     if pod.deleted:
         left = max(min(left, _until_lost(pod, now)), 1)
+    phase = Phase.RUNNING if begun else phase
     if phase in {Phase.PENDING, Phase.BLOCKED}:
         return _pending(run, pod, phase, obstacle, learned, now=now, age=age, left=left)
-    if obstacle and phase is Phase.UPLOADING:
+    if obstacle and (begun or phase is Phase.UPLOADING):
         return Plan(note(run, phase, *obstacle, now), again=left)
     if phase is run.status.phase and run.status.reason is None:
         return Plan(again=left)
@@ -172,8 +178,8 @@ def _limit(run: JobRun, phase: Phase) -> tuple[float, str, str]:
 
 
 def _without_pod(run: JobRun, job: JobFacts, learned: Learned, now: datetime) -> Plan:
-    # One that Kueue has just admitted was made long ago, and the Job controller notes when it has seen that.
-    since = job.started or (None if job.kueue_queue else job.created)
+    # One that was made suspended was made long ago, and the Job controller notes when it has seen that it is started.
+    since = job.started or (None if job.may_wait else job.created)
     age = (now - parse(since)).total_seconds() if since else 0
     if age < NO_POD_SECONDS:
         return Plan(again=NO_POD_SECONDS - age + 0.1)

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from millrace.build.job import next_job
+from millrace.build.parallel import next_shards
 from millrace.domain.labels import ENDED
 from millrace.kube.api import Api, ApiError
 from millrace.kube.resources import BY_KIND, EVENT, JOB
@@ -139,6 +140,8 @@ class Executor:
         if previous is None or controller_uid(previous) != action.owner:
             self._learn(action.owner, absent_job=action.previous)
             raise Stale(f"Job {action.previous} is gone")
+        if action.shards:
+            return await self._post(next_shards(previous, action.run, action.attempt, action.shards))
         return await self._post(next_job(previous, action.run, action.attempt, action.charged))
 
     async def _create_unowned(self, action: CreateUnowned) -> bool:

@@ -17,6 +17,10 @@ def child_environment(plan: Plan, own: dict[str, str]) -> dict[str, str]:
     env[protocol.JOBS_PAYLOAD_FILE] = here(protocol.PAYLOAD_FILE)
     if plan.outputs:
         env[protocol.BATCH_OUTPUT_DIR] = here(protocol.OUT_DIR)
+    if plan.shards:
+        position = env.pop(protocol.COMPLETION_INDEX)  # of a further attempt at some shards it is not the shard's
+        env[protocol.SHARD_INDEX_VARIABLE] = str(protocol.shard_at(plan.shards["only"], int(position)))
+        env[protocol.SHARD_COUNT_VARIABLE] = str(plan.shards["count"])
     return env
 
 
