@@ -48,8 +48,9 @@ def announce(s: RunSnapshot, plan: Plan) -> Plan:
 
 
 def _due(run: JobRun) -> datetime | None:
-    """When it should have started, was queued or was given its Job; None: it has started, or is suspended."""
-    if run.status.phase not in WAITING:
+    """When it should have started, was queued or was given its Job; None: it has started once, or is suspended."""
+    begun = run.status.times is not None and run.status.times.started is not None
+    if run.status.phase not in WAITING or begun or (run.status.attempt or 1) > 1:
         return None
     due = parse(run.metadata.annotations.get(SCHEDULED_AT, run.metadata.creation_timestamp))
     admitted = find(run.status.conditions, "Admitted")

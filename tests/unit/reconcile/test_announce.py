@@ -112,6 +112,18 @@ def test_a_run_is_late_ten_minutes_after_it_was_due(
     assert noted(reconcile_run(of(subject, on, now=now, function=None))) == expected
 
 
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_run_that_has_started_is_not_late_between_its_attempts(attempt: int) -> None:
+    status = started_status(attempt, phase="Pending", reason="UserError")
+    status["times"] |= {"started": stamp(10)} if attempt == 1 else {}
+    broken = pod(over(code=1, until=3590), phase="Failed")
+    more = {"jobs": (job(attempt),), "pods": {f"job-{attempt}": broken}}
+    plan = reconcile_run(of(deployed(status, retries=3), "Late", now=3595, **more))
+    assert noted(plan) == []
+    assert plan.again is not None
+    assert plan.again > 1
+
+
 def test_a_late_run_is_noted_once_has_an_event_and_its_end_is_noted_beside_it() -> None:
     first = of(deployed(BLOCKED), "Late", "Cancelled", now=601, function=None)
     plan = reconcile_run(first)
