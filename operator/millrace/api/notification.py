@@ -38,7 +38,8 @@ class Pending(Model):
     """A transition that somebody is still to be told of."""
 
     transition: Transition
-    time: str
+    time: str = Field(description="When it happened.")
+    noted: str = Field(description="Since when it is to be told.")
     message: str | None = None
 
 

@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 LATE = timedelta(minutes=10)  # between the time when a run is due and its start
 STUCK = timedelta(minutes=10)  # without a start, though runs wait and a slot is free
-GIVEN_UP = timedelta(days=1)  # after a transition: what no address has taken by then is of no use to it
+GIVEN_UP = timedelta(days=1)  # of trying: what no address has taken by then is of no use to it
 ENDS: dict[Phase, Transition] = {Phase.SUCCEEDED: "Succeeded", Phase.FAILED: "Failed", Phase.CANCELLED: "Cancelled"}
 CONTENT_TYPES = {"cloudevents": "application/cloudevents+json; charset=utf-8", "slack": "application/json; charset=utf-8"}
 TEXT = 1000  # characters of a message: an address takes no novel
@@ -63,9 +63,9 @@ def of_run(run: JobRun, due: datetime | None, now: datetime) -> list[Pending]:
     if due and now - due > LATE:
         why = f", {status.reason}" if status.reason else ""
         text = f"is late: it was due at {render(due)}{why}"
-        found.append(Pending(transition="Late", time=render(due + LATE), message=text))
+        found.append(Pending(transition="Late", time=render(due + LATE), noted=render(now), message=text))
     if status.phase and (end := ENDS.get(status.phase)) and status.times and status.times.finished:
-        found.append(Pending(transition=end, time=status.times.finished))
+        found.append(Pending(transition=end, time=status.times.finished, noted=render(now)))
     return found
 
 
@@ -112,7 +112,7 @@ def settled(
                 continue
             if outcome := outcomes.get((subject.id(each), entry.address)):
                 told[mark] = Told(transition=each.transition, address=entry.address, **outcome._asdict())
-            elif mark not in told and parse(each.time) + GIVEN_UP <= now:
+            elif mark not in told and parse(each.noted) + GIVEN_UP <= now:
                 told[mark] = Told(transition=each.transition, address=entry.address, result="GivenUp")
             still |= mark not in told
         pending += [each] if still else []

@@ -106,7 +106,7 @@ def notify(s: DeploymentSnapshot) -> Part:
     waits += [REFUSED_SECONDS] if refused else []
     waits += [queue.again] if queue.again is not None else []
     waits += [1 for telling in jobs if telling.job.complete and not telling.over]
-    waits += [_left(s, each.time) for subject in record.subjects for each in subject.status.pending]
+    waits += [_left(s, each.noted) for subject in record.subjects for each in subject.status.pending]
     return Part(
         (*record.writes, *deletions, *made, *events),
         record.status,
@@ -163,9 +163,9 @@ def _read(s: DeploymentSnapshot, job: JobFacts, pod: PodFacts | None) -> Telling
     return Telling(job, address, outcomes, over, f"{address}: {said}; it is tried again" if said else None)
 
 
-def _left(s: DeploymentSnapshot, time: str) -> float:
-    """Seconds until what happened at that time is given up."""
-    return (parse(time) + GIVEN_UP - s.now).total_seconds()
+def _left(s: DeploymentSnapshot, since: str) -> float:
+    """Seconds until what is to be told since then is given up."""
+    return (parse(since) + GIVEN_UP - s.now).total_seconds()
 
 
 def _fitting(found: Sequence[Message]) -> Sequence[Message]:

@@ -49,4 +49,4 @@ def watch_queue(s: DeploymentSnapshot) -> Watched:
         f"is stuck: {runs} waiting, {free} of {s.deployment.spec.concurrency} slots free, no start since {render(since)}"
     )
     mark = Mark(CONDITION, status=True, reason=Reason.QUEUE_STUCK, message=message)
-    return Watched(mark, Pending(transition="QueueStuck", time=render(since + STUCK), message=message))
+    return Watched(mark, Pending(transition="QueueStuck", time=render(since + STUCK), noted=render(s.now), message=message))

@@ -106,10 +106,11 @@ def test_columns_of_a_run(api: ApiServer) -> None:
     api.admin.create("jobruns", run("columns"))
     row = table(api, "jr", "columns")
     assert list(row) == ["NAME", "FUNCTION", "DEPLOYMENT", "PHASE", "QUEUE", "REASON", "DURATION", "AGE"]
-    assert (row["NAME"], row["FUNCTION"], row["PHASE"]) == ("columns", "f", "")
-    status = {"phase": "Failed", "reason": "OOMKilled", "duration": "1m12s"}
+    assert (row["NAME"], row["FUNCTION"], row["PHASE"]) == ("columns", "", "")
+    status = {"function": "f", "phase": "Failed", "reason": "OOMKilled", "duration": "1m12s"}
     api.admin.merge("jobruns/status", "api", "columns", {"status": status})
     row = table(api, "jr", "columns")
+    assert row["FUNCTION"] == "f"
     assert (row["PHASE"], row["REASON"], row["DURATION"]) == ("Failed", "OOMKilled", "1m12s")
     assert row["AGE"]
 

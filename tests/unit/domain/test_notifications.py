@@ -23,7 +23,7 @@ def ended(phase: str, *pending: str, **status: Any) -> JobRun:
     """A run that ended after a minute, of which those transitions are still to be told."""
     found = {"phase": phase, "times": {"finished": stamp(60)}, "duration": "1m", **status}
     if pending:
-        entries = [{"transition": transition, "time": stamp(60)} for transition in pending]
+        entries = [{"transition": transition, "time": stamp(60), "noted": stamp(60)} for transition in pending]
         found["notifications"] = {"pending": entries, **status.get("notifications", {})}
     return run(status=found)
 
@@ -74,7 +74,9 @@ def test_each_transition_is_told_once_per_address_that_asked_for_it() -> None:
 
 def test_the_oldest_is_told_first_and_the_rest_in_an_order_that_stays() -> None:
     def pending(name: str, seconds: float) -> Subject:
-        status = NotificationStatus.model_validate({"pending": [{"transition": "Failed", "time": stamp(seconds)}]})
+        status = NotificationStatus.model_validate(
+            {"pending": [{"transition": "Failed", "time": stamp(seconds), "noted": stamp(60)}]}
+        )
         return Subject("jobrun", name, name, status, {})
 
     subjects = [pending("c", 5), pending("a", 9), pending("b", 5)]
@@ -83,6 +85,15 @@ def test_the_oldest_is_told_first_and_the_rest_in_an_order_that_stays() -> None:
         assert [each.id for each in told] == ["b.Failed", "c.Failed", "a.Failed"]
         [first] = messages([notification("Failed")], order, most=1).values()
         assert [each.id for each in first] == ["b.Failed"]
+
+
+def test_what_happened_while_the_operator_was_away_has_its_day_from_when_that_is_known() -> None:
+    status = NotificationStatus.model_validate(
+        {"pending": [{"transition": "Failed", "time": stamp(-999_999), "noted": stamp(60)}]}
+    )
+    subject, day = Subject("jobrun", "a", "a", status, {}), 24 * 3600
+    assert settled(subject, [notification("Failed")], {}, at(59 + day)) == status
+    assert [told.result for told in settled(subject, [notification("Failed")], {}, at(60 + day)).told] == ["GivenUp"]
 
 
 def test_a_transition_stays_until_each_address_that_asked_for_it_has_taken_or_refused_it() -> None:
@@ -159,7 +170,12 @@ def test_a_cloud_event() -> None:
     }
 
 
-LATE = {"transition": "Late", "time": stamp(600), "message": "is late: it was due at 2026-01-31T08:00:00Z"}
+LATE = {
+    "transition": "Late",
+    "time": stamp(600),
+    "noted": stamp(600),
+    "message": "is late: it was due at 2026-01-31T08:00:00Z",
+}
 
 
 def test_a_late_run_is_told_as_it_was_then() -> None:

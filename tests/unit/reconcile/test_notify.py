@@ -28,7 +28,7 @@ DAY = 86400
 
 def untold(name: str, seconds: float = 0, transition: str = "Failed", *told: dict[str, str]) -> JobRun:
     """A run that has ended, of which that is still to be told."""
-    pending = [{"transition": transition, "time": stamp(seconds)}]
+    pending = [{"transition": transition, "time": stamp(seconds), "noted": stamp(seconds)}]
     status = {"phase": transition, "notifications": {"pending": pending, "told": list(told)}}
     found = run(name, status=status, deploymentRef={"name": "scoring"})
     return found.model_copy(update={"metadata": found.metadata.model_copy(update={"uid": f"{name}-uid"})})

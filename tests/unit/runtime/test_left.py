@@ -47,7 +47,9 @@ def test_only_runs_that_the_deployment_controls_are_looked_at() -> None:
 def test_a_run_of_which_somebody_is_to_be_told_is_known_as_such() -> None:
     store = Store()
     store.put("JobRun", seen("told", notifications={"pending": [], "told": []}))
-    store.put("JobRun", seen("untold", notifications={"pending": [{"transition": "Failed", "time": stamp(5)}]}))
+    store.put(
+        "JobRun", seen("untold", notifications={"pending": [{"transition": "Failed", "time": stamp(5), "noted": stamp(5)}]})
+    )
     found = left(store, deployment(retention={"runs": {"amount": 1}}), Learned())
     assert {ended.run.name: ended.untold for ended in found.ended} == {"told": False, "untold": True}
     assert {thing.path for ended in found.ended for thing in ended.stored if ended.untold} == {

@@ -307,7 +307,12 @@ def test_runs_that_somebody_is_to_be_told_of_are_found_with_what_is_told_and_the
     status = {"phase": "Failed", "times": {"admitted": "2026-01-31T08:00:05Z", "finished": "2026-01-31T08:01:00Z"}}
     failure = {"failure": {"reason": "UserError"}, "inputs": [{"name": "i"}]}
     run = {"spec": {"deploymentRef": {"name": "d"}}}
-    pending = {"notifications": {"pending": [{"transition": "Failed", "time": "2026-01-31T08:01:00Z"}], "told": []}}
+    pending = {
+        "notifications": {
+            "pending": [{"transition": "Failed", "time": "2026-01-31T08:01:00Z", "noted": "2026-01-31T08:01:00Z"}],
+            "told": [],
+        }
+    }
     store.put("JobRun", {**obj("one", "one", 4), **run, "status": {**status, **failure, **pending}})
     store.put("JobRun", {**obj("two", "two", 4), **run, "status": {**status, **failure}})
     [found] = store.untold(("tenant", "d"))
