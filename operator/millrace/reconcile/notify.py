@@ -98,8 +98,9 @@ def notify(s: DeploymentSnapshot) -> Part:
         made = [*_authorities(s), *jobs_made]
     trouble = [telling.trouble for telling in jobs if telling.trouble and telling.job not in done]
     trouble += [f"{', '.join(waiting)}: the Job is refused: {refused.message}"] if refused else []
-    marks = _marks(s, trouble, record.news)
-    events = [_event(s, mark.reason, f"notifications: {mark.message}") for mark in marks if mark.status is False]
+    said = _said(trouble, record.news)
+    # One condition holds one reason, and news come once: each is an Event of its own.
+    events = [_event(s, reason, f"notifications: {message}") for reason, message in said]
     if queue.pending:
         events.append(_event(s, Reason.QUEUE_STUCK, f"the queue {queue.pending.message}"))
     waits = [0.0] if record.writes or deletions else []
@@ -111,7 +112,7 @@ def notify(s: DeploymentSnapshot) -> Part:
         (*record.writes, *deletions, *made, *events),
         record.status,
         min(waits, default=None),
-        marks=(*marks, *([queue.mark] if queue.mark else [])),
+        marks=(*_mark(s, said, record.news), *([queue.mark] if queue.mark else [])),
     )
 
 
@@ -186,16 +187,24 @@ def _authorities(s: DeploymentSnapshot) -> list[Action]:
     return [Apply(authorities(s.deployment.metadata.namespace, bundle))]
 
 
-def _marks(s: DeploymentSnapshot, trouble: Sequence[str], news: Iterable[Told]) -> tuple[Mark, ...]:
-    """Whether addresses take what they are told; nothing where there is nothing new. No run is named: see its status."""
-    said = {f"{told.address} refuses it: {told.message}" for told in news if told.result == "Refused"}
+def _said(trouble: Sequence[str], news: Iterable[Told]) -> list[tuple[Reason, str]]:
+    """What somebody should look at, the most urgent first. No run is named: see its status."""
+    news = list(news)
+    refused = {f"{told.address} refuses it: {told.message}" for told in news if told.result == "Refused"}
     lost = {f"{told.address} took nothing for a day" for told in news if told.result == "GivenUp"}
-    if trouble:
-        return (Mark(CONDITION, status=False, reason=Reason.NOTIFICATION_NOT_SENT, message="; ".join(trouble)),)
+    found = (
+        (Reason.NOTIFICATION_NOT_SENT, trouble),
+        (Reason.NOTIFICATION_REFUSED, sorted(refused)),
+        (Reason.NOTIFICATION_GIVEN_UP, sorted(lost)),
+    )
+    return [(reason, "; ".join(messages)) for reason, messages in found if messages]
+
+
+def _mark(s: DeploymentSnapshot, said: Sequence[tuple[Reason, str]], news: Iterable[Told]) -> tuple[Mark, ...]:
+    """Whether addresses take what they are told; nothing where there is nothing new."""
     if said:
-        return (Mark(CONDITION, status=False, reason=Reason.NOTIFICATION_REFUSED, message="; ".join(sorted(said))),)
-    if lost:
-        return (Mark(CONDITION, status=False, reason=Reason.NOTIFICATION_GIVEN_UP, message="; ".join(sorted(lost))),)
+        reason, message = said[0]
+        return (Mark(CONDITION, status=False, reason=reason, message=message),)
     known = find(s.deployment.status.conditions, CONDITION)
     unused = known is not None and not s.deployment.spec.notifications
     if any(told.result == "Sent" for told in news) or unused:

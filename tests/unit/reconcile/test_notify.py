@@ -168,6 +168,16 @@ def test_a_refusal_is_recorded_and_told_and_the_others_are_sent() -> None:
     assert marks(part) == [(False, "NotificationRefused", "hook/url refuses it: HTTP 404")]
 
 
+def test_a_refusal_is_told_beside_another_address_that_is_held_up() -> None:
+    later = {"on": ["Failed"], "urlSecretRef": {"name": "later", "key": "url"}}
+    jobs = [facts(made) for made in notify(seen(A, entries=[HOOK, later])).actions]
+    stuck = pod(waiting_for("notify", "CreateContainerConfigError", 'secret "later" not found'))
+    refused = replace(jobs[0], complete=True, finished=stamp(20))
+    part = notify(seen(A, entries=[HOOK, later], jobs=[(refused, report(1, (0, "HTTP 404"))), (jobs[1], stuck)], now=21))
+    assert brief(part) == ["a: hook/url Refused; Failed", "Delete", "NotificationNotSent", "NotificationRefused"]
+    assert [reason for _, reason, _ in marks(part)] == ["NotificationNotSent"]
+
+
 def test_a_job_whose_pod_is_gone_has_told_all_but_one_whose_pod_is_not_in_sight_is_waited_for() -> None:
     made = job_of(A)
     waits = notify(seen(A, jobs=[(complete(made), None)], now=25))
