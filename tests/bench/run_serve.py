@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 from cluster import tools
 
-from support.service import TOKEN, Service, bundle
+from integration.serve.service import TOKEN, Service, bundle
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 5, 64
 BODY = {"name": "millrace", "values": [1, 2, 3.5], "nested": {"a": True}}

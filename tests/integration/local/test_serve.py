@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.service import READY
+from integration.serve.service import READY
 
 PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
 FUNCTION = re.search(r"```yaml\n(.+?)```", PAGE.read_text(), re.DOTALL)[1]  # type: ignore[index]

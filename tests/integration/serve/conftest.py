@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.service import Service, bundle
+from integration.serve.service import Service, bundle
 from support.waiting import wait_for
 
 Start = Callable[..., Service]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from integration.serve.conftest import Start, soon
-from support.service import TOKEN, Service, entry
+from integration.serve.service import TOKEN, Service, entry
 
 COUNTS = """
 import os

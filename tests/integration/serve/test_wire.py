@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from integration.serve.conftest import Start, soon
-from support.service import Service
+from integration.serve.service import Service
 
 ECHO = """
 def handle(body, context):
