@@ -385,6 +385,8 @@ CHANGES: dict[str, tuple[Object, str]] = {
     "logs": ({"logs": "None"}, "logs"),
     "timeouts": ({"timeouts": {"running": "2h"}}, "timeouts"),
     "retries": ({"retries": 2}, "retries"),
+    "kueueQueue": ({"kueueQueue": "b"}, "kueueQueue"),
+    "parallel": ({"parallel": {"shards": 3}}, "parallel"),
 }
 BEFORE: Object = {
     "description": "a",
@@ -410,6 +412,7 @@ BEFORE: Object = {
     "logs": "Archive",
     "timeouts": {"running": "1h"},
     "retries": 1,
+    "parallel": {"shards": 2},
 }
 WHAT_TO_DO = "create a new one instead"
 
