@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from millrace import protocol as p
 from millrace.api.datastore import DataStore
@@ -14,6 +14,10 @@ from millrace.domain.names import label_value, probe_name
 from millrace.domain.settings import Settings
 
 Manifest = dict[str, Any]
+
+# Of a Job that waits until we start it. `suspend` alone is not ours to rely on: where a namespace has a LocalQueue `default`
+# Kueue takes every Job and resumes it at its own time. Without completions it would be over with any pod's success.
+PARKED: Final[Manifest] = {"suspend": True, "parallelism": 0, "completions": 1}
 
 
 def probe_job(store: DataStore, settings: Settings) -> Manifest:

@@ -9,7 +9,7 @@ from typing import Any
 from millrace import protocol as p
 from millrace.api.base import Metadata
 from millrace.api.datastore import DataStore
-from millrace.build.chore import chore
+from millrace.build.chore import PARKED, chore
 from millrace.build.job import owner
 from millrace.build.plan import store_entry
 from millrace.build.pod import compact
@@ -60,5 +60,5 @@ def keep_job(
             "annotations": {KEEPS: compact(about)},
             "ownerReferences": [owner("Deployment", deployment)],
         },
-        "spec": {"suspend": waits is not None, **spec},
+        "spec": {**(PARKED if waits else {}), **spec},
     }

@@ -61,6 +61,7 @@ class JobFacts:
     notifies: Mapping[str, Any] | None = None  # which address it tells, of what
     started: str | None = None  # since when it may have a pod
     kueue_queue: str | None = None  # the LocalQueue of Kueue, which admits it
+    parked: bool = False  # without a pod until we start it, whoever resumes it
 
     @property
     def may_wait(self) -> bool:
@@ -118,4 +119,5 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         notifies=json.loads(annotations.get(NOTIFIES, "null")),
         started=status.get("startTime"),
         kueue_queue=(meta.get("labels") or {}).get(KUEUE_QUEUE),
+        parked=(job.get("spec") or {}).get("parallelism") == 0,
     )

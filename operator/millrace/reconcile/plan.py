@@ -71,11 +71,12 @@ class EndJob:
 
 @dataclass(frozen=True)
 class StartJob:
-    """Starts a Job that is suspended."""
+    """Starts a Job that is suspended. `parked`: it was made for no pod, and is for one from now on."""
 
     namespace: str
     name: str
     uid: str
+    parked: bool = False
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ class Executor:
         return await self._patch_job(action, note, {"suspend": True, "activeDeadlineSeconds": 0})
 
     async def _start(self, action: StartJob) -> bool:
-        return await self._patch_job(action, {}, {"suspend": False})
+        return await self._patch_job(action, {}, {"suspend": False, **({"parallelism": 1} if action.parked else {})})
 
     async def _patch_job(self, action: EndJob | StartJob, note: dict[str, Any], spec: dict[str, Any]) -> bool:
         patch = {"metadata": {"uid": action.uid, **note}, "spec": spec}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support import kueue
+from support.assets import asset, ready
 from support.cluster import Namespace, Object, condition, deployment, deployment_run, function, job_run, kubectl
 from support.store import Bucket
 from support.waiting import wait_for
@@ -138,3 +139,26 @@ def test_a_run_waits_for_kueue_as_long_as_it_says(namespace: Namespace, store: B
     assert "for Kueue (LocalQueue absent)" in status["failure"]["message"]
     wait_for("Kueue has forgotten it", lambda: workloads(namespace) == [])
     assert namespace.pods("late") == []
+
+
+def test_data_stays_with_its_dataasset_though_kueue_resumes_the_job_that_deletes_it(
+    namespace: Namespace, queue: str, store: Bucket
+) -> None:
+    """Kueue of a later version labels each Job itself, where the namespace has a LocalQueue `default`."""
+    store.put("a/1.csv", b"id\n")
+    namespace.apply(asset("a", path="a", dataStore="store", reclaim="Delete"))
+    ready(namespace, "a")
+
+    def job() -> Object:
+        [found] = [job for job in namespace.list("jobs") if job["metadata"]["name"].startswith("a-reclaim-")]
+        return found
+
+    name = job()["metadata"]["name"]
+    namespace.kubectl("label", "job", name, f"{QUEUE_NAME}={queue}")
+    # With the start time the Job controller has made the pods that it wants.
+    wait_for("Kueue resumes it", lambda: not job()["spec"]["suspend"] and job()["status"].get("startTime"))
+    assert [pod["metadata"]["name"] for pod in namespace.list("pods") if pod["metadata"]["name"].startswith(name)] == []
+    assert store.names() == ["a/1.csv"]
+    namespace.delete("dataassets", "a")
+    wait_for("the data is deleted, as soon as there is quota", lambda: store.names() == [], seconds=90)
+    wait_for("Kueue has forgotten it", lambda: workloads(namespace) == [])

@@ -107,6 +107,12 @@ def _pod(rig: Rig, job: str, index: int | None) -> Object | None:
     return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
 
 
+def pods(rig: Rig, job: str) -> list[str]:
+    """Names of the pods of a Job."""
+    found = rig.api.list("pods", rig.namespace, labelSelector=f"{JOB_LABEL}={job}")
+    return [pod["metadata"]["name"] for pod in found]
+
+
 def succeed(rig: Rig, job: str) -> None:
     """The pod of a run without data goes through its life."""
     Pod(rig, job).scheduled().running().write().ended().over().write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from integration.operator.kubelet import JOB_LABEL, Pod, succeed
+from integration.operator.kubelet import Pod, pods, succeed
 from integration.operator.rig import Rig, operator, patiently
 from support import proxy
 from support.apiserver import ApiServer, Object
@@ -22,11 +22,6 @@ def awaits(rig: Rig, name: str) -> Object:
         f"{name} waits for Kueue",
         lambda: status if (status := rig.status(name)).get("reason") == "AwaitingAdmission" else None,
     )
-
-
-def pods(rig: Rig, job: str) -> list[str]:
-    found = rig.api.list("pods", rig.namespace, labelSelector=f"{JOB_LABEL}={job}")
-    return [pod["metadata"]["name"] for pod in found]
 
 
 def closed(rig: Rig, job: str) -> str | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from integration.operator.kubelet import JOB_LABEL, Pod
+from integration.operator.kubelet import Pod, pods
 from integration.operator.rig import PATIENCE, Rig, operator
 from millrace.domain.clock import render
 from support import cluster, proxy
@@ -85,8 +85,7 @@ class Kept:
         """Lets the Jobs that are started go through."""
         for job in self.jobs():
             name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-            pods = self.rig.api.list("pods", self.rig.namespace, labelSelector=f"{JOB_LABEL}={name}")
-            if uid not in self.over and pods:
+            if uid not in self.over and pods(self.rig, name):
                 self.over.add(uid)
                 self.done.update(self.parts(job))
                 pod = Pod(self.rig, name).scheduled().running("keep").write()
