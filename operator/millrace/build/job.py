@@ -117,9 +117,9 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         about[PLACES] = pod.compact(resolved.places)
     # Its Job alone: Kueue would take a pod with this label for one more workload.
     held = {KUEUE_QUEUE: resolved.kueue_queue} if resolved.kueue_queue else {}
-    if held:
-        kueues = {key: spec[key] for key in _KUEUES if key in spec}
-        about[AS_MADE] = pod.compact({"pod": kueues, "activeDeadlineSeconds": _deadline(resolved)})
+    # Noted on each: Kueue takes some that were not made for it.
+    kueues = {key: spec[key] for key in _KUEUES if key in spec}
+    about[AS_MADE] = pod.compact({"pod": kueues, "activeDeadlineSeconds": _deadline(resolved)})
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
     if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
         raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")

@@ -13,7 +13,7 @@ import structlog
 
 from millrace.build.job import next_job
 from millrace.build.parallel import next_shards
-from millrace.domain.labels import ENDED
+from millrace.domain.labels import COMPONENT, ENDED, KUEUE_QUEUE
 from millrace.kube.api import Api, ApiError
 from millrace.kube.resources import BY_KIND, EVENT, JOB
 from millrace.reconcile.plan import (
@@ -43,6 +43,16 @@ TOLD = 1000  # Events that are not written again; an older one is, and the API s
 
 class Stale(Exception):
     """The object has changed since it was read: decide again."""
+
+
+def is_taken(meta: dict[str, Any], made: dict[str, Any]) -> bool:
+    """Whether Kueue has taken the Job of a run that was not made for it, as where a namespace has a LocalQueue `default`.
+
+    Then the run waits for Kueue, which the plan did not know.
+    """
+    labels = meta.get("labels") or {}
+    ours = labels.get(COMPONENT) == "run"
+    return ours and KUEUE_QUEUE not in labels and KUEUE_QUEUE in (made["metadata"].get("labels") or {})
 
 
 class Executor:
@@ -97,7 +107,7 @@ class Executor:
         self._keep(kind, made)
         if kind == "Job":
             self._started(Key(owner["kind"], meta["namespace"], owner["name"]))
-        return False
+        return is_taken(meta, made)
 
     def _keep(self, kind: str, made: dict[str, Any]) -> None:
         """Takes a child into the store. But a run needs a pass of its own, so it stays news for the watch."""
@@ -118,7 +128,7 @@ class Executor:
             raise Stale(f"{kind} {meta['name']} is gone again")
         if controller_uid(found) == owner["uid"]:
             self._keep(kind, found)
-            return False
+            return is_taken(meta, found)
         if taken:
             return await self._emit(taken)
         owners = found["metadata"].get("ownerReferences") or []

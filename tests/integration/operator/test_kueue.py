@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from aiohttp import web
 
 from integration.operator.kubelet import Pod, pods, succeed
 from integration.operator.rig import Rig, operator, patiently
@@ -53,6 +56,32 @@ def test_a_run_waits_for_kueue_with_its_slot_and_starts_when_it_is_admitted(api_
         kueue(rig, "r2", admits=True)
         succeed(rig, "r2")
         rig.phase("r2", "Succeeded")
+
+
+def test_a_run_whose_jobs_kueue_takes_of_itself_waits_like_one_that_was_made_for_it(api_server: ApiServer) -> None:
+    """Where a namespace has a LocalQueue `default` Kueue's webhook does this to each new Job."""
+
+    async def take(exchange: proxy.Exchange) -> web.StreamResponse:
+        job = exchange.record.object
+        job["metadata"]["labels"].setdefault(QUEUE, "default")
+        job["spec"]["suspend"] = True
+        exchange.record.body = json.dumps(job).encode()
+        return await exchange.forward()
+
+    with operator(api_server) as rig:
+        rig.proxy.rule(take, "POST", "/jobs([?]|$)", times=None)
+        rig.function()
+        rig.run("one", retries=1)
+        assert awaits(rig, "one")["attempt"] == 1
+        kueue(rig, "one", admits=True)
+        Pod(rig, "one").scheduled().running().ended(code=1).over("Failed").write()
+        second = rig.job("one-2")
+        assert second["spec"]["activeDeadlineSeconds"] == rig.job("one")["spec"]["activeDeadlineSeconds"]
+        assert awaits(rig, "one")["attempt"] == 2
+        kueue(rig, "one-2", admits=True)
+        succeed(rig, "one-2")
+        rig.phase("one", "Succeeded")
+        assert "Preempted" not in str(rig.api.list("events", rig.namespace))
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["while it works", "while it is away"])
