@@ -82,11 +82,15 @@ def known_benches(text: str) -> set[str]:
     return set()
 
 
+def no_bench(rows: Sequence[Row | faults.Fault], benches: set[str]) -> list[str]:
+    """Benchmarks that are named and are not there."""
+    return [f"{row.id}: no benchmark {bench}" for row in rows for bench in row.benches if bench not in benches]
+
+
 def problems_of(rows: list[Row], tests: set[str], benches: set[str]) -> list[str]:
     """What the table names and is not so."""
-    found = unknown(rows, tests)
+    found = unknown(rows, tests) + no_bench(rows, benches)
     for row in rows:
-        found += [f"{row.id}: no benchmark {bench}" for bench in row.benches if bench not in benches]
         if row.where in {"cluster", "local"}:
             found += [f"{row.id}: {test} is not on the cluster" for test in row.tests if not test.startswith(CLUSTER)]
     return found
@@ -124,7 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
         results = [faults.result(fault, seen, read_recoveries(reports)) for fault in fault_rows]
         if options.write:
             faults.PAGE.write_text(faults.written(faults.PAGE.read_text(), results))
-        problems = problems_of(rows, tests, known_benches(BENCHES.read_text())) + unknown(fault_rows, tests)
+        benches = known_benches(BENCHES.read_text())
+        problems = problems_of(rows, tests, benches) + unknown(fault_rows, tests) + no_bench(fault_rows, benches)
         problems += faults.stale(faults.PAGE.read_text(), fault_rows)
         failed, open_ = judge([*rows, *fault_rows], seen)
     except (Malformed, OSError, tomllib.TOMLDecodeError, ET.ParseError) as error:

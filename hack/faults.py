@@ -11,7 +11,7 @@ from results import BAD, ROOT, Malformed
 TABLE = ROOT / "tests" / "faults.toml"
 PAGE = ROOT / "docs" / "faults.md"
 REQUIRED = {"id", "fault", "promise", "notice"}
-FIELDS = REQUIRED | {"tests", "missing", "open", "where"}
+FIELDS = REQUIRED | {"tests", "benches", "missing", "open", "where"}
 HEAD = ("", "Fault", "Promise", "What you notice", "Tests", "Happened", "Recovery")
 KEPT = 5  # columns that the table alone decides; the others are a run's
 NONE = "-"
@@ -20,9 +20,10 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Fault:
-    """A row. `notice`: what a user sees of it. `missing`: why there is no test. `open`: what the tests do not show.
+    """A row. `notice`: what a user sees of it. `missing`: why there is no test. `open`: what is not shown.
 
-    `where` is `local` for a fault that only a cluster of that provider can have, as in tests/acceptance.toml.
+    `benches` show it at a scale that takes too long for the tests. `where` is `local` for a fault that only a cluster of
+    that provider can have, as in tests/acceptance.toml.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Fault:
     promise: str
     notice: str
     tests: tuple[str, ...] = ()
+    benches: tuple[str, ...] = ()
     missing: str = ""
     open: str = ""
     where: str = ""
@@ -52,6 +54,7 @@ class Result:
         """A line of the table in docs."""
         fault = self.fault
         tests = f"none: {fault.missing}" if fault.missing else str(len(fault.tests))
+        tests += f"; at scale the benchmark `{'`, `'.join(fault.benches)}`" if fault.benches else ""
         tests += f"; not shown: {fault.open}" if fault.open else ""
         recovery = NONE if self.recovery is None else f"{self.recovery:.1f} s"
         return fault.id, fault.fault, fault.promise, fault.notice, tests, self.happened, recovery
@@ -66,9 +69,9 @@ def load(text: str) -> list[Fault]:
             raise Malformed(f"{name}: it has {sorted(entry)}; the fields are {sorted(FIELDS)}, needed {sorted(REQUIRED)}")
         if bool(entry.get("tests")) == bool(entry.get("missing")):
             raise Malformed(f"{name}: either tests, or the reason why they are missing")
-        if "|" in "".join(entry[key] for key in FIELDS - {"tests"} if key in entry):
+        if "|" in "".join(entry[key] for key in FIELDS - {"tests", "benches"} if key in entry):
             raise Malformed(f"{name}: a | would end a cell of the table in docs")
-        found.append(Fault(**{**entry, "tests": tuple(entry.get("tests", ()))}))
+        found.append(Fault(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}))
     names = [fault.id for fault in found]
     if names != sorted(set(names)):
         raise Malformed("faults stand once each, in the order of their ids")

@@ -13,6 +13,7 @@ BENCHES = {
     "memory": "run_memory.py",
     "start": "run_start.py",
     "outage": "run_outage.py",
+    "faults": "run_faults.py",
     "requirements": "run_requirements.py",
     "many": "run_many.py",
     "stage": "data/bench_stage.py",

@@ -18,11 +18,16 @@ ROUNDS = 3
 AWAY, AIM = 60, 2  # seconds
 
 
-def outage(rig: Rig, how: str, name: str) -> float:
-    """Seconds from the return of the API server until a run that ended while it was away is said to be over."""
+def running_pod(rig: Rig, name: str) -> Pod:
+    """That of a run whose user code runs."""
     rig.run(name)
     pod = Pod(rig, name).scheduled().running().write()
     rig.phase(name, "Running")
+    return pod
+
+
+def away(rig: Rig, how: str, pod: Pod, seconds: float) -> float:
+    """The API server is away for so long, and the pod is over meanwhile; when it was back, on the clock of perf_counter."""
     rule = None
     if how == "refused":
         rig.proxy.down()
@@ -32,12 +37,17 @@ def outage(rig: Rig, how: str, name: str) -> float:
             for watch in rig.proxy.watches(resource):
                 watch.cut()
     pod.ended().over().write()
-    time.sleep(AWAY)
+    time.sleep(seconds)
     if rule:
         rig.proxy.remove(rule)
     else:
         rig.proxy.up()
-    back = time.perf_counter()
+    return time.perf_counter()
+
+
+def outage(rig: Rig, how: str, name: str) -> float:
+    """Seconds from the return of the API server until a run that ended while it was away is said to be over."""
+    back = away(rig, how, running_pod(rig, name), AWAY)
     wait_for(f"{name} is over", lambda: rig.status(name).get("phase") == "Succeeded", seconds=60, poll=0.02)
     return time.perf_counter() - back
 

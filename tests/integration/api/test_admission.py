@@ -13,7 +13,7 @@ import pytest
 import yaml
 from lib.cluster import tools
 
-from integration.api.objects import deployment, run, store, store_spec
+from integration.api.objects import deployment, function, run, store, store_spec
 from integration.api.objects import volume as on_claim
 from support.apiserver import ROOT, ApiServer, Client, Object, Refused
 from support.waiting import wait_for
@@ -22,6 +22,7 @@ NAMESPACE = "api"
 MILLRACE = {"apiGroups": ["millrace.dev"], "resources": ["jobruns"], "verbs": ["*"]}
 STORES = {"apiGroups": ["millrace.dev"], "resources": ["datastores"], "verbs": ["create", "update", "patch"]}
 DEPLOYMENTS = {**STORES, "resources": ["deployments"], "verbs": ["get", "create", "update", "patch"]}
+FUNCTIONS = {**STORES, "resources": ["functions"]}
 GET_STORES = {"apiGroups": ["millrace.dev"], "resources": ["datastores"], "verbs": ["get"]}
 
 
@@ -106,6 +107,7 @@ def users(api: ApiServer) -> Iterator[Users]:
 
 PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/jobruns"
 DEPLOYMENT_PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/deployments"
+FUNCTION_PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/functions"
 STORE_PATH = f"/apis/millrace.dev/v1alpha1/namespaces/{NAMESPACE}/datastores"
 
 
@@ -176,7 +178,7 @@ NAMED: dict[str, tuple[Object, Object, Object, str]] = {
         {"inputs": [{"name": "i", "asset": "k@latest"}]},
         {**GET_STORES, "resources": ["dataassets"]},
         GET_STORES,
-        "may not get DataAssets, which inputs of spec name: k@latest",
+        "may not get DataAssets, which spec names: k@latest",
     ),
     "a volume that brings its own Secret": (
         volume(csi={"driver": "d", "nodePublishSecretRef": {"name": "k"}}),
@@ -248,7 +250,7 @@ OF_A_DEPLOYMENT: dict[str, tuple[Object, Object, Object, str]] = {
         {"inputsMapping": [{"input": "i", "asset": "k@latest"}]},
         {**GET_STORES, "resources": ["dataassets"]},
         GET_STORES,
-        "may not get DataAssets, which inputs of spec name: k@latest",
+        "may not get DataAssets, which spec names: k@latest",
     ),
 }
 
@@ -262,6 +264,49 @@ def test_a_deployment_may_name_what_its_author_may_use(users: Users, what: str) 
     assert (refused.value.status, message in refused.value.message) == (403, True), refused.value.message
     with users.client(DEPLOYMENTS, needed) as client:
         client.request("POST", DEPLOYMENT_PATH, obj, dryRun="All")
+
+
+GET_ASSETS = {**GET_STORES, "resources": ["dataassets"]}
+
+
+# The archive of a Function's code is read with the keys of its store, whatever its author may.
+@pytest.mark.parametrize(
+    ("uri", "needed", "not_enough", "message"),
+    [
+        (
+            "k/paths/code.zip",
+            [{**GET_STORES, "resourceNames": ["k"]}],
+            [{**GET_STORES, "resourceNames": ["other"]}],
+            "spec names: k",
+        ),
+        ("k:3", [GET_ASSETS], [GET_STORES], "may not get DataAssets, which spec names: k:3"),
+        ("k@latest", [GET_ASSETS], [GET_STORES], "may not get DataAssets, which spec names: k@latest"),
+        (
+            "s3://bucket/code.zip",
+            [GET_STORES, GET_ASSETS],
+            [{**GET_STORES, "resourceNames": ["k"]}, GET_ASSETS],
+            "is in: s3://bucket",
+        ),
+    ],
+)
+def test_a_function_may_name_what_its_author_may_use(
+    users: Users, uri: str, needed: list[Object], not_enough: list[Object], message: str
+) -> None:
+    obj = function("named", source={"zip": {"uri": uri}})
+    with users.client(FUNCTIONS, *not_enough) as client, pytest.raises(Refused) as refused:
+        client.request("POST", FUNCTION_PATH, obj, dryRun="All")
+    assert (refused.value.status, message in refused.value.message) == (403, True), refused.value.message
+    with users.client(FUNCTIONS, *needed) as client:
+        client.request("POST", FUNCTION_PATH, obj, dryRun="All")
+
+
+@pytest.mark.parametrize(
+    "source", [{"inline": "x = 1"}, {"zip": {"uri": "https://example.com/a/paths/code.zip", "sha256": "0" * 64}}]
+)
+def test_code_that_is_in_no_store_asks_for_nothing(users: Users, source: Object) -> None:
+    with users.client(FUNCTIONS) as client:
+        made = client.request("POST", FUNCTION_PATH, function("plain", source=source), dryRun="All")
+    assert made["spec"]["source"] == source
 
 
 def test_a_template_that_is_changed_is_looked_at_again(users: Users) -> None:
