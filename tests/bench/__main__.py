@@ -16,6 +16,7 @@ BENCHES = {
     "faults": "run_faults.py",
     "requirements": "run_requirements.py",
     "many": "run_many.py",
+    "queue": "run_queue.py",
     "stage": "data/bench_stage.py",
     "serve": "run_serve.py",
     "zip": "data/bench_zip.py",

@@ -71,7 +71,8 @@ def test_no_module_of_the_command_line_needs_kopf() -> None:
         "from millrace.cli import download, logs, main, runs, sources, stores, tunnel\n"
         "assert 'structlog' not in sys.modules and 'prometheus_client' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_script_is_run_followed_and_its_output_downloaded(millrace: Command, store: Bucket) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.cluster import Namespace, condition, function, job_run, kubectl
-from support.faulty_store import runtime_image
+from support.server import runtime_image
 from support.store import Bucket
 from support.waiting import wait_for
 

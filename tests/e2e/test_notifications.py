@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from support import receiver
-from support.cluster import Namespace, Object, condition, deployment, deployment_run, function, kubectl
-from support.release import NAMESPACE
+from support.cluster import Namespace, Object, condition, deployment, deployment_run, function
+from support.server import serve
 from support.store import secret
 from support.waiting import wait_for
 
@@ -24,33 +22,16 @@ def main(fails=False):
 
 def install(namespace: Namespace) -> None:
     """A pod that is told, under its Service `receiver`."""
-    config = json.loads(kubectl("-n", NAMESPACE, "get", "configmap", "millrace-operator", "-o", "json"))
-    image = yaml.safe_load(config["data"]["config.yaml"])["pythonVersions"]["3.13"]
-    container = {
-        "name": "receiver",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-u", "/receiver/receiver.py", "8080"],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "receiver", "mountPath": "/receiver", "readOnly": True}],
-    }
-    spec = {
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "receiver", "configMap": {"name": "receiver"}}],
-    }
     program = {"receiver.py": Path(receiver.__file__).read_text()}
-    about = {"name": "receiver", "labels": {"app": "receiver"}}
-    service = {"selector": {"app": "receiver"}, "ports": [{"port": 80, "targetPort": 8080}]}
-    namespace.apply(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "receiver"}, "data": program},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "receiver"}, "spec": service},
+    namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "receiver"}, "data": program})
+    serve(
+        namespace,
+        "receiver",
+        {"/receiver": {"configMap": {"name": "receiver"}}},
+        port=8080,
+        served_at=80,
+        command=["python3", "-u", "/receiver/receiver.py", "8080"],
     )
-    namespace.kubectl("wait", "--for=condition=Ready", "pod/receiver", "--timeout=60s", seconds=70)
 
 
 def url(namespace: Namespace, path: str) -> str:
@@ -69,6 +50,15 @@ def deploy(namespace: Namespace, *entries: Object, **spec: Any) -> None:
 
 def entry(name: str, *on: str, **fields: Any) -> Object:
     return {"on": list(on), "urlSecretRef": {"name": name, "key": "url"}, **fields}
+
+
+def end_one(namespace: Namespace, path: str) -> None:
+    """The run `one` succeeds, which that path is told of."""
+    install(namespace)
+    namespace.apply(secret("hook", url=url(namespace, path)))
+    deploy(namespace, entry("hook", "Succeeded"))
+    namespace.apply(deployment_run("one", "d"))
+    namespace.finished("one")
 
 
 def settled(namespace: Namespace, run: str) -> list[Object]:
@@ -111,11 +101,7 @@ def test_each_end_is_told_once_in_the_form_that_is_asked_for_and_nothing_is_left
 
 
 def test_a_pod_that_is_killed_while_it_tells_loses_nothing_and_keeps_the_id(namespace: Namespace) -> None:
-    install(namespace)
-    namespace.apply(secret("hook", url=url(namespace, "/hold/200")))
-    deploy(namespace, entry("hook", "Succeeded"))
-    namespace.apply(deployment_run("one", "d"))
-    namespace.finished("one")
+    end_one(namespace, "/hold/200")
     wait_for("it is told, without an answer", lambda: told(namespace, "/hold/200"), seconds=60)
     [job] = jobs(namespace)
     selector = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
@@ -127,11 +113,7 @@ def test_a_pod_that_is_killed_while_it_tells_loses_nothing_and_keeps_the_id(name
 
 
 def test_a_lost_answer_and_errors_are_tried_again_under_the_same_id(namespace: Namespace) -> None:
-    install(namespace)
-    namespace.apply(secret("hook", url=url(namespace, "/drop/503/200")))
-    deploy(namespace, entry("hook", "Succeeded"))
-    namespace.apply(deployment_run("one", "d"))
-    namespace.finished("one")
+    end_one(namespace, "/drop/503/200")
     settled(namespace, "one")
     tries = told(namespace, "/drop/503/200")
     assert [line["answer"] for line in tries] == ["drop", "503", "200"]

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from support.cluster import Namespace, Object, function, job_run
-from support.faulty_store import runtime_image
 from support.images import image_of_root
+from support.server import runtime_image
 from support.store import Bucket, secret
 
 STAT = """

@@ -17,6 +17,7 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 
 from support.authority import Authority
 from support.cluster import Namespace, Object, condition, function, job_run, kubectl
+from support.server import serve
 from support.store import Bucket, data_store, secret
 from support.waiting import wait_for
 
@@ -41,54 +42,22 @@ def bundle(name: str, authority: Authority) -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": authority.certificate}}
 
 
-def server(key: str, certificate: str) -> list[Object]:
-    """A MinIO with that certificate, under Pod Security `restricted`."""
+def install(namespace: Namespace, key: str, certificate: str) -> None:
+    """A MinIO with that certificate."""
     image = kubectl("-n", "minio", "get", "deployment", "minio", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
     environment = {"MINIO_ROOT_USER": ACCESS, "MINIO_ROOT_PASSWORD": SECRET, "HOME": "/tmp"}
     environment |= {"MINIO_BROWSER": "off", "MINIO_UPDATE": "off"}
-    container = {
-        "name": "minio",
-        "image": image,
-        "imagePullPolicy": "Never",
-        "args": ["server", "/data", "--address", ":9000", "--certs-dir", "/certs"],
-        "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "ports": [{"containerPort": 9000}],
-        "readinessProbe": {"httpGet": {"path": "/minio/health/ready", "port": 9000, "scheme": "HTTPS"}, "periodSeconds": 1},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        "volumeMounts": [
-            {"name": "data", "mountPath": "/data"},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "certs", "mountPath": "/certs", "readOnly": True},
-        ],
-    }
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": NAME, "labels": {"app": NAME}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {"runAsNonRoot": True, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [container],
-            "volumes": [
-                {"name": "data", "emptyDir": {}},
-                {"name": "tmp", "emptyDir": {}},
-                {"name": "certs", "secret": {"secretName": f"{NAME}-tls"}},
-            ],
-        },
-    }
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME},
-        "spec": {"selector": {"app": NAME}, "ports": [{"port": 9000}]},
-    }
-    return [secret(f"{NAME}-tls", **{"private.key": key, "public.crt": certificate}), pod, service]
+    namespace.apply(secret(f"{NAME}-tls", **{"private.key": key, "public.crt": certificate}))
+    serve(
+        namespace,
+        NAME,
+        {"/data": {"emptyDir": {}}, "/tmp": {"emptyDir": {}}, "/certs": {"secret": {"secretName": f"{NAME}-tls"}}},
+        port=9000,
+        image=image,
+        args=["server", "/data", "--address", ":9000", "--certs-dir", "/certs"],
+        env=[{"name": name, "value": value} for name, value in environment.items()],
+        readinessProbe={"httpGet": {"path": "/minio/health/ready", "port": 9000, "scheme": "HTTPS"}, "periodSeconds": 1},
+    )
 
 
 @contextmanager
@@ -117,9 +86,8 @@ def authority(tmp_path: Path) -> Authority:
 def private(namespace: Namespace, authority: Authority) -> Iterator[Bucket]:
     """A bucket on a MinIO of the namespace, and the namespace's Secret with its keys."""
     host = f"{NAME}.{namespace.name}"
-    namespace.apply(*server(*authority.sign(host, f"{host}.svc", NAME, "127.0.0.1")))
+    install(namespace, *authority.sign(host, f"{host}.svc", NAME, "127.0.0.1"))
     namespace.apply(secret("store", access_key=ACCESS, secret_key=SECRET))
-    namespace.kubectl("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=60s", seconds=70)
     with forwarded(namespace) as port:
         trust = ssl.create_default_context(cadata=authority.certificate)
         http = urllib3.PoolManager(ssl_context=trust)
@@ -175,9 +143,9 @@ def test_another_authority_of_the_same_shape_is_not_enough(
 ) -> None:
     stranger = Authority(tmp_path / "stranger").make()
     namespace.apply(bundle("stranger", stranger), bundle("authority", authority), store_of(namespace, private, "stranger"))
-    ready(namespace, "False", "TlsUntrusted")
+    assert "caBundleRef" in ready(namespace, "False", "TlsUntrusted")["message"]
     namespace.apply(store_of(namespace, private, "authority"))
-    ready(namespace, "True", "Reachable")
+    assert ready(namespace, "True", "Reachable")["observedGeneration"] == 2
 
 
 def test_a_bundle_that_is_not_there_is_named_and_waited_for(

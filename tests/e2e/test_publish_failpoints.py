@@ -71,7 +71,7 @@ def held_at(faulty: FaultyStore, name: str, point: str, **spec: object) -> Run:
 def test_the_pod_is_deleted_at_each_point(faulty: FaultyStore, point: str) -> None:
     run = held_at(faulty, f"deleted-{point}", point)
     run.delete_pod(1)
-    run.check(attempt=2, mark="1" if point in RECORDED else "2")
+    run.assert_published(attempt=2, mark="1" if point in RECORDED else "2")
 
 
 @pytest.mark.parametrize("point", STEPS)
@@ -100,7 +100,7 @@ def test_the_pod_of_the_second_attempt_is_deleted_too(faulty: FaultyStore, case:
     run.delete_pod(1)
     rule.met()
     run.delete_pod(2)
-    run.check(attempt=3, mark=mark)
+    run.assert_published(attempt=3, mark=mark)
 
 
 def test_deleted_pods_are_never_charged(faulty: FaultyStore) -> None:
@@ -109,7 +109,7 @@ def test_deleted_pods_are_never_charged(faulty: FaultyStore) -> None:
     run.delete_pod(1)
     rule.met()
     run.delete_pod(2)
-    run.check(attempt=3, mark="3")
+    run.assert_published(attempt=3, mark="3")
 
 
 def test_a_pod_that_is_deleted_with_its_grace_publishes_what_it_has(faulty: FaultyStore) -> None:
@@ -117,14 +117,14 @@ def test_a_pod_that_is_deleted_with_its_grace_publishes_what_it_has(faulty: Faul
     faulty.namespace.delete("pod", run.pod(1))
     wait_for("the pod is told to stop", lambda: faulty.namespace.pods("grace")[0]["metadata"].get("deletionTimestamp"))
     faulty.release()
-    run.check(attempt=1, mark="1")
+    run.assert_published(attempt=1, mark="1")
 
 
 @pytest.mark.parametrize("point", STEPS)
 def test_the_worker_is_killed_at_each_point(faulty: FaultyStore, point: str) -> None:
     run = held_at(faulty, f"worker-{point}", point)
     run.exec("collect", KILL_WORKER)
-    run.check(attempt=1, mark="1")
+    run.assert_published(attempt=1, mark="1")
 
 
 @pytest.mark.parametrize("point", STEPS)
@@ -145,12 +145,12 @@ def test_all_of_collect_is_killed_at_each_point_and_a_retry_is_left(faulty: Faul
     """The next attempt settles what the killed one has begun."""
     run = held_at(faulty, f"again-{point}", point, retries=1)
     run.exec("collect", KILL_CONTAINER)
-    run.check(attempt=2, mark="1" if point in RECORDED else "2")
+    run.assert_published(attempt=2, mark="1" if point in RECORDED else "2")
 
 
 @pytest.mark.parametrize("action", ["drop", "refuse"])
 def test_every_answer_or_every_request_is_lost_twice(faulty: FaultyStore, action: str) -> None:
     run = start(faulty, f"lost-{action}")
     rules = [run.rule(method, url, action, skip=skip, times=2) for method, url, skip in STEPS.values()]
-    run.check(attempt=1, mark="1")
+    run.assert_published(attempt=1, mark="1")
     assert [rule.hits() for rule in rules] == [2] * len(rules), run.requests()

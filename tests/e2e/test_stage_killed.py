@@ -44,4 +44,4 @@ def test_the_run_has_failed_and_user_code_was_not_started(faulty: FaultyStore) -
 
 
 def test_another_attempt_stages_anew_where_a_retry_is_left(faulty: FaultyStore) -> None:
-    killed(faulty, "again", retries=1).check(attempt=2, mark="2")
+    killed(faulty, "again", retries=1).assert_published(attempt=2, mark="2")

@@ -324,7 +324,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 Dumper.add_representer(str, _text)
 
 
-def compare(name: str, found: object, *, update: bool) -> None:
+def assert_golden(name: str, found: object, *, update: bool) -> None:
     path = HERE / f"{name}.yaml"
     text = yaml.dump(found, Dumper=Dumper, sort_keys=False, width=140, allow_unicode=True)
     if update:
@@ -335,7 +335,7 @@ def compare(name: str, found: object, *, update: bool) -> None:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_manifests(name: str, request: pytest.FixtureRequest) -> None:
-    compare(name, readable(GOLDEN[name]()), update=bool(request.config.getoption("--update-golden")))
+    assert_golden(name, readable(GOLDEN[name]()), update=bool(request.config.getoption("--update-golden")))
 
 
 RULES = (
@@ -373,7 +373,7 @@ def test_rules_of_the_crds(request: pytest.FixtureRequest) -> None:
     for kind in KINDS:
         [version] = definition(kind)["spec"]["versions"]
         found[kind.name] = dict(rules(version["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec"))
-    compare("rules", found, update=bool(request.config.getoption("--update-golden")))
+    assert_golden("rules", found, update=bool(request.config.getoption("--update-golden")))
 
 
 def test_every_file_has_its_test() -> None:

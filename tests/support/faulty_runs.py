@@ -80,7 +80,7 @@ class Run:
         """Its status at its end."""
         return self.faulty.namespace.finished(self.name, seconds=180)
 
-    def check(self, *, attempt: int, mark: str, before: int = 0) -> None:
+    def assert_published(self, *, attempt: int, mark: str, before: int = 0) -> None:
         """The oracle: Succeeded, exactly one version more than `before`, which is what the status says, nothing left over."""
         status, bucket, log = self.finished(), self.faulty.bucket, self.requests()
         assert (status["phase"], status["attempt"]) == ("Succeeded", attempt), (status, log)

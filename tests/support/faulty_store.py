@@ -9,59 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from support.cluster import Namespace, Object, kubectl
+from support.cluster import Namespace, kubectl
+from support.server import serve
 from support.store import Bucket, data_store, root_keys, secret
 from support.waiting import wait_for
 
 NAME = "faulty"
 PROGRAM = Path(__file__).with_name("store_proxy.py")
-
-
-def runtime_image() -> str:
-    """An image with Python that the node has: that of the installation's runtime."""
-    settings = kubectl("-n", "millrace-system", "get", "configmap", "-l", "app.kubernetes.io/name=millrace", "-o", "json")
-    for item in json.loads(settings)["items"]:
-        for line in item.get("data", {}).get("config.yaml", "").splitlines():
-            if line.strip().startswith('"3.13":'):
-                return line.partition(": ")[2].strip().strip('"')
-    raise AssertionError("the installation offers no Python 3.13")
-
-
-def _proxy_objects() -> list[Object]:
-    program = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": NAME},
-        "data": {"proxy.py": PROGRAM.read_text()},
-    }
-    container = {
-        "name": "proxy",
-        "image": runtime_image(),
-        "imagePullPolicy": "Never",
-        "command": ["python3", "-u", "/program/proxy.py"],
-        "readinessProbe": {"httpGet": {"path": "/log", "port": 9001}, "periodSeconds": 1},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "program", "mountPath": "/program"}],
-    }
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": NAME, "labels": {"app": NAME}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [container],
-            "volumes": [{"name": "program", "configMap": {"name": NAME}}],
-        },
-    }
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME},
-        "spec": {"selector": {"app": NAME}, "ports": [{"port": 9000}]},
-    }
-    return [program, pod, service]
 
 
 @dataclass(frozen=True)
@@ -119,8 +73,21 @@ class Rule:
 
 def install(namespace: Namespace, bucket: Bucket, name: str = "store") -> FaultyStore:
     """Proxy, Secret and DataStore; returns when the store is Ready."""
-    namespace.apply(*_proxy_objects(), secret(name, **root_keys()))
-    namespace.kubectl("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=60s", seconds=70)
+    program = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": NAME},
+        "data": {"proxy.py": PROGRAM.read_text()},
+    }
+    namespace.apply(program, secret(name, **root_keys()))
+    serve(
+        namespace,
+        NAME,
+        {"/program": {"configMap": {"name": NAME}}},
+        port=9000,
+        command=["python3", "-u", "/program/proxy.py"],
+        readinessProbe={"httpGet": {"path": "/log", "port": 9001}, "periodSeconds": 1},
+    )
     namespace.apply(data_store(name, bucket.name, endpoint=f"http://{NAME}.{namespace.name}:9000"))
     namespace.kubectl("wait", "--for=condition=Ready", f"dstore/{name}", "--timeout=60s", seconds=70)
     return FaultyStore(namespace, bucket)

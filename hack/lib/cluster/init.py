@@ -28,13 +28,12 @@ def main() -> None:
     run("hostname", settings["node"])
     lay_out_network(settings["address"], settings["gateway"])
 
-    servers = commands(settings)
-    for name in ("containerd", "etcd", "kube-apiserver"):
-        start(name, servers.pop(name))
+    for name, command in commands_of_the_api(settings).items():
+        start(name, command)
     while not api_is_ready():
         reap(os.WNOHANG)
         time.sleep(0.05)
-    for name, command in servers.items():
+    for name, command in commands_by_the_api(settings).items():
         start(name, command)
     start("volumes", [sys.executable, "-B", str(Path(__file__).with_name("volumes.py")), str(STATE)])
     while True:
@@ -76,12 +75,9 @@ def lay_out_network(address: str, gateway: str) -> None:
     run("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "10.244.0.0/16", "-o", "eth0", "-j", "MASQUERADE")
 
 
-def commands(settings: dict) -> dict[str, list[str]]:
+def commands_of_the_api(settings: dict) -> dict[str, list[str]]:
+    """What is there before the API server answers, and it."""
     config, pki, address = STATE / "config", STATE / "pki", settings["address"]
-
-    def kubeconfig(name: str) -> str:
-        return f"--kubeconfig={config}/{name}.kubeconfig"
-
     return {
         "containerd": ["containerd", "--config", f"{config}/containerd.toml"],
         "etcd": [
@@ -115,6 +111,17 @@ def commands(settings: dict) -> dict[str, list[str]]:
             "--audit-log-maxsize=100",
             "--audit-log-maxbackup=5",
         ],
+    }
+
+
+def commands_by_the_api(settings: dict) -> dict[str, list[str]]:
+    """What asks the API server."""
+    config, pki, address = STATE / "config", STATE / "pki", settings["address"]
+
+    def kubeconfig(name: str) -> str:
+        return f"--kubeconfig={config}/{name}.kubeconfig"
+
+    return {
         "kube-controller-manager": [
             kubeconfig("kube-controller-manager"),
             "--leader-elect=false",

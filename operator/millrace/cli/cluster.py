@@ -16,6 +16,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from millrace.cli.errors import Refused
+from millrace.cli.streams import Connection
 from millrace.kube.api import Api, ApiError, Object, Resource
 from millrace.kube.resources import JOBRUN
 
@@ -142,8 +143,8 @@ class Cluster(Api):
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError(0, type(error).__name__, str(error)) from error
 
-    async def dial(self, namespace: str, pod: str, port: int) -> aiohttp.ClientWebSocketResponse:
-        """A connection to a port of a pod, through the API server (tunnel.py knows what is in it)."""
+    async def dial(self, namespace: str, pod: str, port: int) -> Connection:
+        """A connection to a port of a pod, through the API server."""
         import aiohttp
 
         path = PODS.path(namespace, pod, "portforward")
@@ -151,14 +152,12 @@ class Cluster(Api):
         closing = aiohttp.ClientWSTimeout(ws_close=5)
         extras = await self._extras(path)
         try:
-            found: aiohttp.ClientWebSocketResponse = await self._session().ws_connect(
-                url, protocols=(PORT_FORWARD,), max_msg_size=0, timeout=closing, **extras
-            )
+            far = await self._session().ws_connect(url, protocols=(PORT_FORWARD,), max_msg_size=0, timeout=closing, **extras)
         except aiohttp.WSServerHandshakeError as error:
             raise ApiError(error.status, "Forbidden" if error.status == 403 else "", error.message) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError(0, type(error).__name__, str(error)) from error
-        return found
+        return Connection(far)
 
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client

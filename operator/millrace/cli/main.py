@@ -27,10 +27,6 @@ app = typer.Typer(
 app.add_typer(assets, name="asset")
 
 
-def _one_source() -> NoReturn:
-    raise Refused("one of SCRIPT, -f FILE and --deployment NAME is needed, and only one", "millrace run --help")
-
-
 def _print(manifests: list[Any], warnings: list[str]) -> NoReturn:
     from millrace.cli.documents import write_documents
 
@@ -81,7 +77,7 @@ def run(
     """
     from millrace.cli.arguments import input_texts
     from millrace.cli.places import Places
-    from millrace.cli.sources import ScriptOptions, from_files, from_folder, from_script
+    from millrace.cli.sources import ScriptOptions, manifests_of
 
     try:
         limit = limit_of("--timeout", timeout)
@@ -96,21 +92,12 @@ def run(
 
             places.check_cluster()
             inputs, uploads = local_inputs(inputs)
-        script_options = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name, entry)
-        if sum(map(bool, (script, file, deployment))) != 1:
-            _one_source()
-        if deployment:
-            manifests, source, warnings = deployments.manifests(deployment, script_options, local=local)
-        elif script is None:
-            script_options.refuse_with_file(output_format)
-            (manifests, source), warnings = from_files(file or []), list[str]()
-        else:
-            manifests, source, warnings = (
-                from_folder(script, script_options, namespace, places.source if local else _as_version(uploads))
-                if script.is_dir()
-                else from_script(script, script_options, namespace)
-            )
-            manifests = places.without_archive(manifests) if local and not stores else manifests
+        given = ScriptOptions(inputs, outputs, parameters, variables, requirements, python, handler, name, entry)
+        placed = places.source if local else _as_version(uploads)
+        manifests, source, warnings = manifests_of(
+            script, file, deployment, given, namespace, placed, local=local, output_format=output_format
+        )
+        manifests = places.without_archive(manifests) if local and script and not stores else manifests
     except Refused as error:
         refuse(error)
     if local:

@@ -11,10 +11,9 @@ import asyncio
 import secrets
 import tarfile
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from millrace.api.base import API_VERSION
 from millrace.api.jobrun import JobRun, Phase
@@ -25,16 +24,14 @@ from millrace.cli.explain import explain
 from millrace.cli.fetch import Fetched, Source
 from millrace.cli.follow import read_run
 from millrace.cli.progress import Line, finished, headline
+from millrace.cli.reach import seconds_for
 from millrace.cli.screen import Screen
-from millrace.cli.streams import Incoming, Outgoing, wait_for_word
+from millrace.cli.streams import Connection, Incoming, Outgoing
 from millrace.cli.tail import newest_pod
 from millrace.data.errors import DataError
 from millrace.data.upload import Content, pack
 from millrace.kube.api import ApiError, Resource
 from millrace.kube.resources import FUNCTION, JOBRUN
-
-if TYPE_CHECKING:
-    import aiohttp
 
 PORT = 8467
 POLL_SECONDS = 0.3
@@ -69,23 +66,25 @@ with connection, connection.makefile("wb") as stream:
 class Errand:
     """What a run is made for: what it does with what, its code, its spec, and what is said over the connection to it."""
 
-    does: str  # such as `uploads`
+    verb: Literal["upload", "download"]
     what: str
+    bytes: int | None  # None: not known
     code: str
     spec: Object
-    talk: Callable[[aiohttp.ClientWebSocketResponse], Awaitable[None]]
+    talk: Callable[[Connection], Awaitable[None]]
 
 
 async def send(cluster: Cluster, screen: Screen, store: str, folder: str, content: Content) -> str:
     """Sends files of this machine to the store; returns their folder's path there."""
 
-    async def talk(far: aiohttp.ClientWebSocketResponse) -> None:
+    async def talk(far: Connection) -> None:
         with screen.transfer(content.path.name, content.bytes) as progress:
             await asyncio.to_thread(pack, content, Outgoing(far), TREE, progress)  # type: ignore[arg-type]
-        await wait_for_word(far, DONE, PORT)  # where it does not come the run fails, and says why
+        await far.hears(DONE)  # where it does not come the run fails, and says why
 
     output = {"name": OUTPUT, "dataStore": {"name": store, "path": folder}, "archive": "None"}
-    run = await _run(cluster, screen, Errand("uploads", content.path.name, RECEIVER, {"outputs": [output]}, talk))
+    errand = Errand("upload", content.path.name, content.bytes, RECEIVER, {"outputs": [output]}, talk)
+    run = await _run(cluster, screen, errand)
     if [(found.bytes, found.files) for found in run.status.outputs] != [(content.bytes, len(content.files))]:
         raise Refused(f"{content.path.name} was not uploaded whole", "try again")
     return f"{folder}/{OUTPUT}/{TREE}"
@@ -96,17 +95,17 @@ async def receive(cluster: Cluster, screen: Screen, source: Source, target: Path
 
     count = 0
 
-    async def talk(far: aiohttp.ClientWebSocketResponse) -> None:
+    async def talk(far: Connection) -> None:
         nonlocal count
-        await far.send_bytes(b"\0" + GO)
+        await far.send(GO)
         with screen.transfer(source.name, source.bytes) as progress:
-            count = await asyncio.to_thread(_unpack, Incoming(far, PORT), target, progress)
+            count = await asyncio.to_thread(_unpack, Incoming(far), target, progress)
 
     place = {"name": source.store.metadata.name, "path": source.path}
     spec: Object = {"inputs": [{"name": "data", "dataStore": place, "type": source.type, "stage": "Download"}]}
     if source.account:
         spec["serviceAccountName"] = source.account
-    run = await _run(cluster, screen, Errand("downloads", source.name, SENDER, spec, talk))
+    run = await _run(cluster, screen, Errand("download", source.name, source.bytes, SENDER, spec, talk))
     [staged] = run.status.inputs
     if count != staged.files:
         raise Refused(f"{source.name} was not downloaded whole: {count} files of {staged.files}", "try again")
@@ -126,7 +125,7 @@ def _unpack(stream: Incoming, target: Path, progress: Callable[[int, int], None]
 
 async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
     """The run when it has done its errand; Function and run are removed."""
-    name = f"{errand.does.rstrip('s')}-{secrets.token_hex(4)}"
+    name = f"{errand.verb}-{secrets.token_hex(4)}"
     meta = {"name": name, "namespace": cluster.namespace}
     code = {"source": {"inline": errand.code}, "script": "main.py"}
     spec = {"functionRef": {"name": name}, "logs": "None", "timeouts": {"queued": "5m"}, **errand.spec}
@@ -138,22 +137,25 @@ async def _run(cluster: Cluster, screen: Screen, errand: Errand) -> JobRun:
             try:
                 made.append((resource, await cluster.post(resource, manifest)))
             except ApiError as error:
-                what = f"create {resource.kind} {name}, which {errand.does} {errand.what}"
+                what = f"create {resource.kind} {name}, which {errand.verb}s {errand.what}"
                 raise explain(error, what) from None
         return await _through(cluster, screen, name, errand)
     finally:
         for resource, found in reversed(made):
-            with suppress(ApiError):
+            try:
                 await cluster.delete(resource, cluster.namespace, name, found["metadata"]["uid"])
+            except ApiError as error:
+                left = explain(error, f"delete {resource.kind} {name}, which is needed no more").message
+                screen.say(Line(f"warning: {left}", "warn"))
 
 
 async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) -> JobRun:
-    said, failed = "", f"{errand.what} was not {errand.does.rstrip('s')}ed"
-    far: aiohttp.ClientWebSocketResponse | None = None
+    said, failed = "", f"{errand.what} was not {errand.verb}ed"
+    far: Connection | None = None
     while not finished(run := await read_run(cluster, name)):
         if run.status.phase is Phase.BLOCKED and headline(run) != said:
             said = headline(run)
-            screen.say(Line(f"waiting for the pod that {errand.does} {errand.what}: {said}", "warn"))
+            screen.say(Line(f"waiting for the pod that {errand.verb}s {errand.what}: {said}", "warn"))
         if run.status.phase is Phase.RUNNING and far is None:
             far = await _connected(cluster, run)
             if far is not None:
@@ -165,16 +167,20 @@ async def _through(cluster: Cluster, screen: Screen, name: str, errand: Errand) 
     return run
 
 
-async def _talk(errand: Errand, far: aiohttp.ClientWebSocketResponse, failed: str) -> None:
+async def _talk(errand: Errand, far: Connection, failed: str) -> None:
+    limit = seconds_for(errand.bytes)
     try:
-        await errand.talk(far)
+        async with asyncio.timeout(limit):
+            await errand.talk(far)
+    except TimeoutError:
+        raise Refused(f"{failed} within {limit:.0f} seconds", "try again") from None
     except (OSError, tarfile.TarError, DataError) as error:
         raise Refused(f"{failed}: {error}", "try again") from None
     finally:
         await far.close()
 
 
-async def _connected(cluster: Cluster, run: JobRun) -> aiohttp.ClientWebSocketResponse | None:
+async def _connected(cluster: Cluster, run: JobRun) -> Connection | None:
     """A connection to the run's code; None where that does not listen yet."""
     meta = run.metadata
     try:
@@ -184,7 +190,7 @@ async def _connected(cluster: Cluster, run: JobRun) -> aiohttp.ClientWebSocketRe
         far = await cluster.dial(meta.namespace, pod.name, PORT)
     except ApiError as error:
         raise explain(error, f"open a connection to the pod of JobRun {meta.name}") from None
-    if await wait_for_word(far, READY, PORT):
+    if await far.hears(READY):
         return far
     await far.close()
     return None

@@ -1,4 +1,4 @@
-"""Manifests from what the command line names: files, stdin, a script."""
+"""Manifests from what the command line names: files, stdin, a script, a folder, a Deployment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.cli import arguments
+from millrace.cli import arguments, deployments
 from millrace.cli.documents import Object, read_documents
 from millrace.cli.errors import Refused
 from millrace.cli.scaffold import Folder, Script, check, manifests
@@ -49,6 +49,30 @@ class ScriptOptions:
         used = [option for option, value in given.items() if value]
         if used:
             raise Refused(f"{', '.join(used)}: for a script only; with -f the manifests say it")
+
+
+def manifests_of(
+    script: Path | None,
+    files: list[str] | None,
+    deployment: str | None,
+    given: ScriptOptions,
+    namespace: str | None,
+    placed: Callable[[Local], str],
+    *,
+    local: bool,
+    output_format: str | None,
+) -> tuple[list[Object], str, list[str]]:
+    """What is to be run, what to call it, and warnings. `placed` takes a folder's zip. Raises Refused."""
+    if sum(map(bool, (script, files, deployment))) != 1:
+        raise Refused("one of SCRIPT, -f FILE and --deployment NAME is needed, and only one", "millrace run --help")
+    if deployment:
+        return deployments.manifests(deployment, given, local=local)
+    if script is None:
+        given.refuse_with_file(output_format)
+        return *from_files(files or []), []
+    if script.is_dir():
+        return from_folder(script, given, namespace, placed)
+    return from_script(script, given, namespace)
 
 
 def from_files(names: list[str]) -> tuple[list[Object], str]:

@@ -1,8 +1,7 @@
 """A way to a Service of the cluster for a machine outside of it: an HTTP proxy on this machine, behind it the API server.
 
 A proxy and not a forwarded port, because the client then still speaks to http(s)://minio.minio:9000: the signature covers
-that host, and a certificate is checked for it. Each connection is a websocket to a port of a pod (portforward of the API
-server, v4.channel.k8s.io): messages begin with their channel, 0 data and 1 errors; the first one on each holds the port.
+that host, and a certificate is checked for it. Each connection is one to a port of a pod.
 """
 
 from __future__ import annotations
@@ -13,16 +12,14 @@ import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from millrace.cli.cluster import PODS, SERVICES, Cluster
 from millrace.cli.errors import Refused
 from millrace.cli.explain import explain
+from millrace.cli.streams import Connection
 from millrace.kube.api import ApiError, Object
-
-if TYPE_CHECKING:
-    import aiohttp
 
 CHUNK = 256 * 1024
 HEAD_LIMIT = 64 * 1024
@@ -167,10 +164,10 @@ def origin_form(head: bytes) -> bytes:
     return method + b" " + (path if path.startswith(b"/") else b"/" + path)
 
 
-async def _requests_up(head: bytes, reader: asyncio.StreamReader, far: aiohttp.ClientWebSocketResponse) -> None:
+async def _requests_up(head: bytes, reader: asyncio.StreamReader, far: Connection) -> None:
     """Sends requests on, head by head: each names the whole address, as is the custom with proxies."""
     while True:
-        await far.send_bytes(b"\0" + origin_form(head))
+        await far.send(origin_form(head))
         length = re.search(rb"(?im)^content-length: *(\d+)", head)
         left = int(length[1]) if length else 0
         while left:
@@ -178,30 +175,19 @@ async def _requests_up(head: bytes, reader: asyncio.StreamReader, far: aiohttp.C
             if not data:
                 return
             left -= len(data)
-            await far.send_bytes(b"\0" + data)
+            await far.send(data)
         head = await reader.readuntil(b"\r\n\r\n")
 
 
-async def _copy_up(reader: asyncio.StreamReader, far: aiohttp.ClientWebSocketResponse) -> None:
+async def _copy_up(reader: asyncio.StreamReader, far: Connection) -> None:
     while data := await reader.read(CHUNK):
-        await far.send_bytes(b"\0" + data)
+        await far.send(data)
 
 
-async def _copy_down(far: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
-    opened: set[int] = set()
-    async for message in far:
-        data = message.data
-        if not isinstance(data, bytes) or not data:
-            continue
-        channel = data[0]
-        if channel not in opened:  # its first message is the port
-            opened.add(channel)
-            continue
-        if channel == 0:
-            writer.write(data[1:])
-            await writer.drain()
-        elif channel == 1:
-            return  # the pod refused or broke the connection
+async def _copy_down(far: Connection, writer: asyncio.StreamWriter) -> None:
+    while data := await far.receive():
+        writer.write(data)
+        await writer.drain()
 
 
 @contextmanager

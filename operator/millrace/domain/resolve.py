@@ -134,6 +134,13 @@ def _cache_store(function: Function, default: DataStore | None, stores: Mapping[
     return None if _check_store(default.metadata.name, stores) else default
 
 
+NO_DEFAULT_STORE = Obstacle(
+    Reason.DEFAULT_STORE_NOT_FOUND,
+    "an output with asset goes to the namespace's default store; give one DataStore the annotation "
+    'millrace.dev/is-default: "true"',
+)
+
+
 def resolve(
     run: JobRun,
     function: Function | None,
@@ -160,11 +167,7 @@ def resolve(
     default = default_store(stores)
     needs_default = any(output.asset for output in run.spec.outputs)
     if default is None and needs_default:
-        return Obstacle(
-            Reason.DEFAULT_STORE_NOT_FOUND,
-            "an output with asset goes to the namespace's default store; give one DataStore the annotation "
-            'millrace.dev/is-default: "true"',
-        )
+        return NO_DEFAULT_STORE
     inputs = places_of_inputs(run, assets, default)
     if isinstance(inputs, Obstacle):
         return inputs

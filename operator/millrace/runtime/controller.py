@@ -162,14 +162,12 @@ class Controller:
 
     def _started(self, key: Key) -> None:
         """A Job was made, so the next in the queue may follow."""
-        run = self.store.get(key) if key.kind == "JobRun" else None
-        if run and (group := deployment_of(run)):
+        if group := self._group(key):
             self.waker.move_up(group)
 
     def _set_aside(self, key: Key) -> None:
         """A run that cannot be decided on leaves its queue until it changes: nobody may wait for it."""
-        run = self.store.get(key) if key.kind == "JobRun" else None
-        if run and (group := deployment_of(run)):
+        if group := self._group(key):
             self.store.lines.set_place(group, label_value(key.name), None)
             self.waker.move_up(group)
 
@@ -178,15 +176,19 @@ class Controller:
 
         Where a POST has no answer its slot stays taken until another pass knows.
         """
-        run = self.store.get(key) if key.kind == "JobRun" else None
-        group = deployment_of(run) if run else None
-        if group:
+        group = self._group(key)
+        if group and (run := self.store.get(key)):
             starts = any(
                 isinstance(action, CreateNextAttempt) or (isinstance(action, Create) and action.manifest["kind"] == "Job")
                 for action in plan.actions
             )
-            self.store.lines.set_starting(group, label_value(key.name), place_of(run) if run and starts else None)
+            self.store.lines.set_starting(group, label_value(key.name), place_of(run) if starts else None)
         return group
+
+    def _group(self, key: Key) -> Group | None:
+        """The queue that a run is of."""
+        run = self.store.get(key) if key.kind == "JobRun" else None
+        return deployment_of(run) if run else None
 
     def _decide(self, key: Key) -> Plan:
         now = datetime.now(UTC)

@@ -20,9 +20,8 @@ from millrace.runtime.typed import newest_pod, stores_of, valid
 def left(store: Store, deployment: Deployment, learned: Learned) -> Left:
     """What retention decides on; nothing where there is none, and never a run that the Deployment does not own."""
     meta = deployment.metadata
-    jobs = tuple(
-        (job, newest_pod(store, job.uid)) for job in map(read_job, store.owned(meta.uid, "Job")) if job.keeps is not None
-    )
+    facts = (store.derived(job, read_job) for job in store.owned(meta.uid, "Job"))
+    jobs = tuple((job, newest_pod(store, job.uid)) for job in facts if job.keeps is not None)
     if not jobs and not deployment.spec.retention:
         return Left()
     found = (store.derived(run, _ended) for run in store.owned(meta.uid, "JobRun"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from millrace.domain.names import label_value
@@ -125,20 +126,38 @@ class Lines:
             return bisect_left(waiting, bound) - bisect_left(begun, bound)
 
         ahead, others = ahead_of(place), len(waiting) - len(begun)
-        first = next((due for due in self._due.get(group, ()) if label_value(due.name) not in busy), place)
+        first = self._first_due(group, busy)
         return Line(
             running=len(busy),
             ahead=ahead,
             waiting=others + (run not in known),
             lower=others - ahead_of((place.rank + 1,)),
             older=ahead - ahead_of((place.rank,)),
-            held=first < place
-            or any(
-                before < place
-                for other, before in self._starting.get(group, {}).items()
-                if other != run and other not in self._holders.get(group, set())
-            ),
+            held=(first is not None and first < place) or any(other < place for other in self._under_way(group, run)),
         )
+
+    def _first_due(self, group: Group, busy: set[str]) -> Place | None:
+        """Who takes the next slot."""
+        return next((due for due in self._due.get(group, ()) if label_value(due.name) not in busy), None)
+
+    def _under_way(self, group: Group, run: str | None = None) -> Iterator[Place]:
+        """Those whose Job is being made, without that run."""
+        holders = self._holders.get(group, set())
+        return (place for other, place in self._starting.get(group, {}).items() if other != run and other not in holders)
+
+    def upcoming(self, group: Group, slots: int) -> Iterator[str]:
+        """Names of those to be looked at when so many slots are free, in their order.
+
+        Jobs are made one after the other: the first that is due is the last of them, and nobody is who comes after one whose
+        Job is being made. To look at all that have a slot with each change would be as many passes as there are slots.
+        """
+        busy, begun = self.busy(group), min(self._under_way(group), default=None)
+        first = self._first_due(group, busy)
+        waiting = (place for place in self._waiting.get(group, ()) if label_value(place.name) not in busy)
+        for place in islice(waiting, slots):
+            if (begun and begun < place) or (first and first < place):
+                return
+            yield place.name
 
     def queue(self, group: Group) -> Iterator[str]:
         """Names of those that wait and hold no slot, in their order."""

@@ -138,7 +138,7 @@ def deployment_snapshot(
         if run and run["status"].get("phase") == "Queued":
             told = run["status"].get("queuePosition")
             queued.append(Queued(name, run["metadata"]["resourceVersion"], told or 0))
-    jobs = map(read_job, store.owned(deployment.metadata.uid, "Job"))
+    jobs = (store.derived(job, read_job) for job in store.owned(deployment.metadata.uid, "Job"))
     clock = next(store.owned(deployment.metadata.uid, "CronJob"), None)
     tokens = store.owned(clock["metadata"]["uid"], "Job") if clock else ()
     return DeploymentSnapshot(

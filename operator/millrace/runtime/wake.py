@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from itertools import islice
 
 from pydantic import ValidationError
 
@@ -103,8 +102,8 @@ class Waker:
         spec = deployment["spec"]
         free = spec.get("concurrency", CONCURRENCY) - len(self._store.lines.busy(group))
         displaces = (spec.get("queue") or {}).get("whenFull") == "CancelOldest"
-        asked = None if displaces else max(free, 0)
-        for name in islice(self._store.lines.queue(group), asked):
+        lines = self._store.lines
+        for name in lines.queue(group) if displaces else lines.upcoming(group, max(free, 0)):
             self._queue.add(Key("JobRun", group[0], name))
 
     def everything(self) -> None:

@@ -266,6 +266,6 @@ def test_a_node_loses_its_power_during_the_commit_and_the_object_is_the_old_or_t
                 wait_for(f"the end of {run.name}", over, seconds=180)
                 mark = "1" if POINTS[point] else "2"
                 assert seen <= {b"0", mark.encode()}
-                run.check(attempt=2, mark=mark, before=1)
+                run.assert_published(attempt=2, mark=mark, before=1)
     finally:
         kubectl("delete", "namespace", namespace.name, "--wait=false")

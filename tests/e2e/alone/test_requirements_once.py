@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from integration.inpod.index import wheel
-from support.cluster import Namespace, Object, function, job_run, kubectl
+from support.cluster import Namespace, function, job_run
 from support.host_operator import host_operator
+from support.server import serve
 from support.store import Bucket, data_store, install
 from support.waiting import wait_for
 
@@ -21,47 +21,26 @@ CODE = "import ready\ndef main():\n    print('ready', ready.VALUE)\n"
 NAME, FILE = wheel("ready", "1.0", "VALUE = 41")
 
 
-def _objects(image: str) -> list[Object]:
+def install_index(namespace: Namespace) -> None:
     """A simple repository with one package, by Python's own server: it logs each request."""
     page = f'<a href="/files/{NAME}#sha256={hashlib.sha256(FILE).hexdigest()}">{NAME}</a>'
     items = [{"key": "page", "path": "simple/ready/index.html"}, {"key": "file", "path": f"files/{NAME}"}]
     content = {"page": base64.b64encode(page.encode()).decode(), "file": base64.b64encode(FILE).decode()}
-    container = {
-        "name": "index",
-        "image": image,
-        "command": ["python3", "-u", "-m", "http.server", "8080", "--directory", "/srv"],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "files", "mountPath": "/srv", "readOnly": True}],
-    }
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "index", "labels": {"app": "index"}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {"runAsUser": 65532, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [container],
-            "volumes": [{"name": "files", "configMap": {"name": "index", "items": items}}],
-        },
-    }
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "index"},
-        "spec": {"selector": {"app": "index"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    }
-    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "index"}, "binaryData": content}, pod, service]
+    namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "index"}, "binaryData": content})
+    serve(
+        namespace,
+        "index",
+        {"/srv": {"configMap": {"name": "index", "items": items}}},
+        port=8080,
+        served_at=80,
+        command=["python3", "-u", "-m", "http.server", "8080", "--directory", "/srv"],
+    )
 
 
 @pytest.fixture
 def index(namespace: Namespace, tmp_path: Path) -> Iterator[None]:
     """The operator with an index in the test's namespace."""
-    settings = kubectl("-n", "millrace-system", "get", "cm", "millrace-operator", "-o", r"jsonpath={.data.config\.yaml}")
-    namespace.apply(*_objects(yaml.safe_load(settings)["pythonVersions"]["3.13"]))
-    namespace.kubectl("wait", "--for=condition=Ready", "pod/index", "--timeout=60s", seconds=70)
+    install_index(namespace)
     with host_operator(tmp_path, indexUrl=f"http://index.{namespace.name}/simple/"):
         yield
 

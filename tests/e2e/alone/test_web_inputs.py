@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-import yaml
-
 from support.authority import Authority
-from support.cluster import API_VERSION, Namespace, Object, function, job_run, kubectl
-from support.release import NAMESPACE, released
+from support.cluster import API_VERSION, Namespace, Object, function, job_run
+from support.release import released
+from support.server import serve
 from support.store import becomes, secret
 
 SHOW = "def main(data): print(open(data).read(), data.rpartition('/')[2])"
@@ -33,43 +31,16 @@ server.serve_forever()
 """
 
 
-def server(image: str, key: str, certificate: str) -> list[Object]:
-    """A pod with that web server, and its Service."""
-    files = secret("web", **{"server.py": SERVER, "tls.key": key, "tls.crt": certificate})
-    container = {
-        "name": "web",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-u", "/web/server.py"],
-        "readinessProbe": {"tcpSocket": {"port": 8443}, "periodSeconds": 1},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "web", "mountPath": "/web", "readOnly": True}],
-    }
-    spec = {
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "web", "secret": {"secretName": "web"}}],
-    }
-    about = {"name": "web", "labels": {"app": "web"}}
-    service = {"selector": {"app": "web"}, "ports": [{"port": 443, "targetPort": 8443}]}
-    return [
-        files,
-        {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": service},
-    ]
-
-
 def test_a_file_of_a_server_that_the_installation_allows_is_staged_and_a_wrong_sum_is_not(
     namespace: Namespace, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path / "authority").make()
     host = f"web.{namespace.name}.svc.cluster.local"
-    config = json.loads(kubectl("-n", NAMESPACE, "get", "configmap", "millrace-operator", "-o", "json"))
-    image = yaml.safe_load(config["data"]["config.yaml"])["pythonVersions"]["3.13"]
-    namespace.apply(*server(image, *authority.sign(host)), function("show", SHOW))
-    namespace.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
+    key, certificate = authority.sign(host)
+    files = secret("web", **{"server.py": SERVER, "tls.key": key, "tls.crt": certificate})
+    namespace.apply(files, function("show", SHOW))
+    command = ["python3", "-u", "/web/server.py"]
+    serve(namespace, "web", {"/web": {"secret": {"secretName": "web"}}}, port=8443, served_at=443, command=command)
 
     def run(name: str, path: str, **more: str) -> Object:
         inputs = [{"name": "data", "type": "uri_file", "uri": f"https://{host}{path}", **more}]

@@ -337,7 +337,7 @@ def test_what_names_nothing_needs_no_right(users: Users) -> None:
         outputs=[{"name": "o", "href": "s3://b/k"}],
     )
     with users.client(MILLRACE) as client:
-        client.request("POST", PATH, plain, dryRun="All")
+        assert client.request("POST", PATH, plain, dryRun="All")["spec"] == plain["spec"]
 
 
 def test_a_right_in_another_namespace_is_none(users: Users) -> None:
@@ -431,8 +431,10 @@ def test_cancelling_and_labels_of_a_run_ask_for_nothing(users: Users) -> None:
     users.api.admin.create("jobruns", run("running", serviceAccountName="k"))
     with users.client(MILLRACE) as client:
         client.merge("jobruns", NAMESPACE, "running", {"metadata": {"labels": {"team": "a"}}})
-        client.merge("jobruns", NAMESPACE, "running", {"spec": {"cancel": True}})
+        cancelled = client.merge("jobruns", NAMESPACE, "running", {"spec": {"cancel": True}})
         client.delete("jobruns", NAMESPACE, "running")
+    assert (cancelled["metadata"]["labels"], cancelled["spec"]["cancel"]) == ({"team": "a"}, True)
+    assert users.api.admin.find("jobruns", NAMESPACE, "running") is None
 
 
 @pytest.mark.parametrize("how", [[], ["--server-side"]], ids=["client-side", "server-side"])

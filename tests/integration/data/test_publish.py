@@ -82,7 +82,9 @@ def result(process: subprocess.Popen[str]) -> dict[str, Any]:
     return answer
 
 
-def check(bucket: AnyBucket, answer: dict[str, Any], mark: str, *, versions: int = 1, given_up: bool = False) -> None:
+def assert_published(
+    bucket: AnyBucket, answer: dict[str, Any], mark: str, *, versions: int = 1, given_up: bool = False
+) -> None:
     """The oracle: what was reported is what can be read, it is of one attempt, and nothing is left over."""
     zipped, folder = answer["outputs"]
     data = bucket.get(ZIP_KEY)
@@ -109,10 +111,10 @@ def test_a_first_attempt_that_is_killed(bucket: AnyBucket, tmp_path: Path, point
     if not recorded:
         assert bucket.versions(ZIP_KEY) == 0, "an upload was visible before its record stood"
         answer = result(start(bucket, uid, 2, two))
-        check(bucket, answer, "two")
+        assert_published(bucket, answer, "two")
     else:
         answer = result(start(bucket, uid, 2, one))  # the same content: files of an output without archive lie there already
-        check(bucket, answer, "one")
+        assert_published(bucket, answer, "one")
         assert {output["attempt"] for output in answer["outputs"]} == {1}
 
 
@@ -142,7 +144,7 @@ def test_a_second_attempt_that_is_killed_too(
     assert second.returncode == -9
     stands = winner == 1 or point == "after-commit-record"
     third = tree if stands else trees[2]
-    check(bucket, result(start(bucket, uid, 3, third)), third.name)
+    assert_published(bucket, result(start(bucket, uid, 3, third)), third.name)
 
 
 def attempt_of(bucket: AnyBucket, uid: str, number: int, address: str | None = None) -> Attempt:
@@ -178,7 +180,7 @@ def test_each_answer_lost_once(bucket: AnyBucket, proxy: Proxy, tmp_path: Path, 
     rule = proxy.on(*step, action, status=500, times=2)
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
     assert rule.seen > 1, "the rule never matched"
-    check(bucket, as_answer(published), "one")
+    assert_published(bucket, as_answer(published), "one")
 
 
 ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>'
@@ -188,7 +190,7 @@ ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We enco
 def test_complete_that_answers_200_with_an_error(bucket: AnyBucket, proxy: Proxy, tmp_path: Path, action: str) -> None:
     proxy.on("POST", f"{ZIP_KEY}?uploadId", action, status=200, body=ERROR, times=3)
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
-    check(bucket, as_answer(published), "one")
+    assert_published(bucket, as_answer(published), "one")
 
 
 def test_complete_that_never_works_is_no_success(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
@@ -197,14 +199,14 @@ def test_complete_that_never_works_is_no_success(bucket: AnyBucket, proxy: Proxy
     with pytest.raises(DataError):
         publish_all(attempt_of(bucket, uid, 1, proxy.address), tree, seconds=4)
     assert bucket.versions(ZIP_KEY) == 0
-    check(bucket, result(start(bucket, uid, 2, tree)), "one")
+    assert_published(bucket, result(start(bucket, uid, 2, tree)), "one")
 
 
 def test_a_part_that_is_damaged_on_its_way(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
     rules = [proxy.on("PUT", part, "damage-request") for part in (f"{ZIP_KEY}?partNumber", "mark.txt", "rows.csv")]
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
     assert all(rule.seen > 1 for rule in rules)
-    check(bucket, as_answer(published), "one")
+    assert_published(bucket, as_answer(published), "one")
 
 
 def test_one_part_in_three_fails(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_a_store_that_is_away_for_a_while(bucket: AnyBucket, proxy: Proxy, tmp_p
     proxy.down = True
     threading.Timer(3, lambda: setattr(proxy, "down", False)).start()
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
-    check(bucket, as_answer(published), "one")
+    assert_published(bucket, as_answer(published), "one")
 
 
 def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: AnyBucket, proxy: Proxy, tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_an_upload_whose_answer_was_lost_in_an_outage_is_aborted(bucket: AnyBuck
     threading.Timer(5, lambda: proxy.rules.remove(away)).start()
     published = publish_all(attempt_of(bucket, new_uid(), 1, proxy.address), make_tree(tmp_path, "one"))
     assert lost.seen > 2, "the store was away"
-    check(bucket, as_answer(published), "one")
+    assert_published(bucket, as_answer(published), "one")
 
 
 @ON_EACH
@@ -283,7 +285,7 @@ def test_a_zombie_before_its_record_is_superseded(bucket: AnyBucket, tmp_path: P
     time.sleep(4)
     answer = result(start(bucket, uid, 2, two))
     assert result(zombie) == {"reason": "Superseded"}
-    check(bucket, answer, "two")
+    assert_published(bucket, answer, "two")
 
 
 @ON_EACH
@@ -293,7 +295,7 @@ def test_a_zombie_after_its_record_reports_what_the_other_completed(bucket: AnyB
     time.sleep(4)
     answer = result(start(bucket, uid, 2, tree))
     assert result(zombie) == answer
-    check(bucket, answer, "one")
+    assert_published(bucket, answer, "one")
 
 
 @ON_EACH
@@ -303,7 +305,7 @@ def test_a_failure_s_outputs_are_published_over(bucket: AnyBucket, tmp_path: Pat
     publish_all(attempt_of(bucket, uid, 1), one, "failure")
     published = publish_all(attempt_of(bucket, uid, 2), two)
     assert {output.attempt for output in published} == {2}
-    check(bucket, as_answer(published), "two", versions=2)
+    assert_published(bucket, as_answer(published), "two", versions=2)
 
 
 @ON_EACH
@@ -314,7 +316,7 @@ def test_a_zombie_of_a_failure_never_completes_over_a_success(bucket: AnyBucket,
     time.sleep(4)
     answer = result(start(bucket, uid, 2, two))
     assert result(zombie) == {"reason": "Superseded"}
-    check(bucket, answer, "two", versions=2)
+    assert_published(bucket, answer, "two", versions=2)
 
 
 @ON_EACH
@@ -324,7 +326,7 @@ def test_commit_twice_is_commit_once(bucket: AnyBucket, tmp_path: Path) -> None:
     pending = [upload_output(attempt, output, deadline=deadline) for output in outputs(tree)]
     first = commit(attempt, "success", pending, deadline=deadline)
     assert commit(attempt, "success", pending, deadline=deadline) == first
-    check(bucket, as_answer(first), "one")
+    assert_published(bucket, as_answer(first), "one")
 
 
 @ON_EACH
@@ -332,7 +334,7 @@ def test_a_restarted_collect_of_the_same_attempt_adopts_its_own_record(bucket: A
     uid, tree = new_uid(), make_tree(tmp_path, "one")
     first = publish_all(attempt_of(bucket, uid, 1), tree)
     assert publish_all(attempt_of(bucket, uid, 1), tree) == first
-    check(bucket, as_answer(first), "one", given_up=True)
+    assert_published(bucket, as_answer(first), "one", given_up=True)
 
 
 @ON_EACH
@@ -366,7 +368,7 @@ def test_abort_after_the_record_stands_leaves_it_to_the_next(bucket: AnyBucket, 
     assert len(bucket.uploads(*BOTH)) == 2
     published = publish_all(attempt_of(bucket, uid, 2), tree)
     assert {output.attempt for output in published} == {1}
-    check(bucket, as_answer(published), "one")
+    assert_published(bucket, as_answer(published), "one")
 
 
 @ON_EACH
@@ -418,7 +420,7 @@ def test_an_upload_that_vanishes_before_its_first_part_begins_anew(
 def test_a_later_run_replaces_the_object(bucket: AnyBucket, tmp_path: Path) -> None:
     publish_all(attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "monday"))
     published = publish_all(attempt_of(bucket, new_uid(), 1), make_tree(tmp_path, "tuesday"))
-    check(bucket, as_answer(published), "tuesday", versions=2)
+    assert_published(bucket, as_answer(published), "tuesday", versions=2)
 
 
 @ON_EACH

@@ -6,6 +6,7 @@ import hashlib
 import resource
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -308,7 +309,12 @@ def test_a_head_without_end_is_refused_within_memory(web: Web, stage: Stage) -> 
             request.wfile.write(b"X-A: " + b"b" * 65536 + b"\r\n")
 
     web.answers["/a"] = huge
-    refused(stage, web.url("/a"), "Unreachable", seconds=3)
+    tracemalloc.start()
+    try:
+        refused(stage, web.url("/a"), "Unreachable", seconds=3)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_bytes_are_stored_as_they_come(web: Web, stage: Stage, tmp_path: Path) -> None:

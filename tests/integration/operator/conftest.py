@@ -89,7 +89,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
     session = pyfuncitem.session
     if SCENARIOS not in session.stash:
         ours = [item for item in session.items if isinstance(item, pytest.Function) and HERE in item.path.parents]
-        fixtures = {"api_server": pyfuncitem.funcargs["api_server"]}
+        fixtures = {"api_server": pyfuncitem._request.getfixturevalue("api_server")}  # the first test may need none
         scenarios = session.stash[SCENARIOS] = Scenarios(ours, fixtures)
         session.config.add_cleanup(scenarios.stop)
     session.stash[SCENARIOS].result(pyfuncitem)

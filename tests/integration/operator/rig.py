@@ -26,9 +26,8 @@ import yaml
 from lib.cluster import tools
 
 from integration.operator import oracle
-from support import cluster
+from support import cluster, proxy
 from support.apiserver import ROOT, ApiServer, Object, free_port
-from support.proxy import Proxy
 from support.waiting import wait_for
 
 POLL = 0.1
@@ -66,7 +65,7 @@ class Rig:
         self.replica = "operator"
         self.prefix: list[str] = []  # of the operator's command
         self.settings: Object = {}  # those that the chart makes
-        self.proxy = Proxy(server.url, server.trust(), self._certificate())
+        self.proxy = proxy.Proxy(server.url, server.trust(), self._certificate())
         self.processes: list[subprocess.Popen[bytes]] = []
         self.url = ""
 
@@ -171,6 +170,19 @@ class Rig:
         """SIGKILL."""
         self.process.kill()
         self.process.wait(10)
+
+    def _restart(self) -> None:
+        self.kill()
+        self.start(ready=False)
+
+    def cut(self, how: str) -> proxy.Fault:
+        """What befalls a write: it or its answer is lost, or the operator is killed beside it and started again."""
+        return {
+            "killed before": proxy.instead(self._restart, after=False),
+            "killed after": proxy.instead(self._restart, after=True),
+            "lost": proxy.drop_before(),
+            "answer lost": proxy.drop_response(),
+        }[how]
 
     @property
     def log(self) -> str:

@@ -84,3 +84,4 @@ def test_nothing_is_left_of_a_request_for_a_job_that_lands_when_its_run_is_gone(
         patiently("it lands", lambda: late.hits[0].status == 201)
         with recovery(within=ORPHANS):
             patiently("the Job is gone", lambda: not rig.api.list("jobs", rig.namespace))
+        assert list(rig.made().values()) == [1]

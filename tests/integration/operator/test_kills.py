@@ -47,20 +47,9 @@ def test_a_fault_at_any_write_of_a_run(api_server: ApiServer, how: str) -> None:
         function_ready(rig)
         undisturbed = life(rig, "undisturbed")
         assert undisturbed["jobs"] == ["", "-2"]
-
-        def kill() -> None:
-            rig.kill()
-            rig.start(ready=False)
-
-        faults = {
-            "killed before": proxy.instead(kill, after=False),
-            "killed after": proxy.instead(kill, after=True),
-            "lost": proxy.drop_before(),
-            "answer lost": proxy.drop_response(),
-        }
         cuts = 0
         for index in range(MOST_WRITES):
-            rule = rig.proxy.rule(faults[how], proxy.WRITES, "/namespaces/", skip=index)
+            rule = rig.proxy.rule(rig.cut(how), proxy.WRITES, "/namespaces/", skip=index)
             found = life(rig, f"run-{index}")
             rig.proxy.remove(rule)
             if not rule.hits:

@@ -189,7 +189,7 @@ def test_both_are_cut_off_for_longer_than_the_lease_and_one_goes_on_at_once(
         for rig in (a, b):
             rig.proxy.up()
         with recovery(within=5):  # F09; the benchmark `outage` measures it
-            a.phase("works", "Succeeded")
+            assert a.phase("works", "Succeeded")["attempt"] == 1
             a.job("new")
 
 

@@ -47,6 +47,7 @@ def test_many_objects_at_the_start_in_all_namespaces() -> None:
             resource = f"{obj['kind'].lower()}s"
             rig.api.create(resource, {**obj, "metadata": {**obj["metadata"], "namespace": late}})
         patiently("a run in a new namespace", lambda: rig.api.find("jobs", late, "late"))
+        assert sorted(name for _, name in rig.made()) == ["late", "one"]
         print(f"{MANY} runs: ready after {ready:.1f}s, acts after {acted:.1f}s, all statuses after {said:.1f}s")
 
 

@@ -104,7 +104,7 @@ def test_objects_with_the_longest_names_and_annotations(api_server: ApiServer, r
             check_others(rig)
         for name in ("heavy", LONGEST):
             succeed(rig, patiently("its Job", lambda name=name: rig.status(name).get("jobName")))  # type: ignore[misc]
-            rig.phase(name, "Succeeded")
+            assert rig.phase(name, "Succeeded")["attempt"] == 1
         patiently("the store is looked at", lambda: rig.api.get("datastores", rig.namespace, LONGEST).get("status"))
 
 

@@ -73,6 +73,7 @@ def test_runs_that_were_there_before_what_all_of_them_need_start_in_their_order(
         settled(rig, **dict.fromkeys(names, "Blocked"))
         make[missing]()
         settled(rig, r1="Pending", r2="Pending", **dict.fromkeys(names[2:], "Queued"))
+        assert with_job(rig) == ["r1", "r2"]
 
 
 def test_of_two_free_slots_the_older_run_has_the_first_though_it_is_still_being_told_what_it_waited_for(
@@ -240,6 +241,7 @@ def test_one_queue_does_not_delay_another_and_a_blocked_head_not_its_own(api_ser
         rig.run_by("slow", "slow3")
         rig.run_by("quick", "quick1")
         settled(rig, slow1="Blocked", slow2="Pending", slow3="Queued", quick1="Pending")
+        assert sorted(with_job(rig)) == ["quick1", "slow2"]
 
 
 def test_a_run_does_not_wait_longer_than_it_says(api_server: ApiServer) -> None:

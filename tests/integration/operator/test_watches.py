@@ -10,8 +10,15 @@ import pytest
 from integration.operator.kubelet import Pod, succeed
 from integration.operator.rig import PATIENCE, operator, patiently
 from support import proxy
-from support.apiserver import ApiServer
+from support.apiserver import ApiServer, Object
 from support.recovery import Recovery
+
+
+def owner_of(job: Object) -> str:
+    """Name of the run that a Job is of."""
+    [owner] = job["metadata"]["ownerReferences"]
+    name: str = owner["name"]
+    return name
 
 
 @pytest.mark.slow
@@ -23,7 +30,7 @@ def test_a_silent_watch_is_replaced(api_server: ApiServer, recovery: Recovery) -
         rig.run("one")
         with recovery(within=75):
             patiently("another watch", lambda: silent not in rig.proxy.watches("jobruns"))
-            rig.job("one", seconds=5)
+            assert owner_of(rig.job("one", seconds=5)) == "one"
 
 
 @pytest.mark.slow
@@ -38,7 +45,7 @@ def test_silent_watches_of_children_are_replaced(api_server: ApiServer, recovery
                 watch.silence()
         pod.ended().over().write()
         with recovery(within=75):
-            rig.phase("one", "Succeeded", seconds=PATIENCE)
+            assert rig.phase("one", "Succeeded", seconds=PATIENCE)["attempt"] == 1
 
 
 @pytest.mark.slow
@@ -113,7 +120,7 @@ def test_a_deletion_that_a_410_has_hidden_is_found_out(api_server: ApiServer, re
         back.set()
         with recovery(within=60):
             succeed_after = rig.job("one-2", seconds=75)
-        assert succeed_after["metadata"]["ownerReferences"][0]["name"] == "one"
+        assert owner_of(succeed_after) == "one"
         succeed(rig, "one-2")
         assert rig.phase("one", "Succeeded")["attempt"] == 2
         metrics = rig.get("/metrics")
@@ -131,7 +138,7 @@ def test_a_run_that_a_watch_has_missed_is_found_out(api_server: ApiServer) -> No
         for watch in rig.proxy.watches("jobruns"):
             watch.cut()
         rig.run("one")
-        rig.job("one", seconds=PATIENCE)
+        assert owner_of(rig.job("one", seconds=PATIENCE)) == "one"
 
 
 def test_a_watch_that_is_cut_is_taken_up_again(api_server: ApiServer) -> None:
@@ -144,7 +151,7 @@ def test_a_watch_that_is_cut_is_taken_up_again(api_server: ApiServer) -> None:
                     watch.cut()
             rig.run(f"run-{number}")
             succeed(rig, f"run-{number}")
-            rig.phase(f"run-{number}", "Succeeded")
+            assert rig.phase(f"run-{number}", "Succeeded")["attempt"] == 1
 
 
 @pytest.mark.timed
@@ -161,4 +168,4 @@ def test_a_410_is_followed_by_a_list(api_server: ApiServer, recovery: Recovery) 
         with recovery(within=5):
             rig.job("one")
         succeed(rig, "one")
-        rig.phase("one", "Succeeded")
+        assert rig.phase("one", "Succeeded")["attempt"] == 1

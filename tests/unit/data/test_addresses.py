@@ -191,7 +191,10 @@ def test_what_is_allowed(allow: list[str], url: str, taken: bool) -> None:
 
 
 def test_a_host_that_is_allowed_by_name_may_be_at_any_number() -> None:
-    check("files.intra.local", ["10.0.0.7"], Policy.of([".intra.local"], ["10.0.0.0/8"]))
+    policy = Policy.of([".intra.local"], ["10.0.0.0/8"])
+    check("files.intra.local", ["10.0.0.7"], policy)
+    with pytest.raises(Refused, match=r"files\.example\.com is at 10\.0\.0\.7"):
+        check("files.example.com", ["10.0.0.7"], policy)
 
 
 def test_an_allowed_network_wins_over_a_refused_one_that_holds_it() -> None:

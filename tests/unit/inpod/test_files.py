@@ -80,9 +80,12 @@ def test_a_log_keeps_its_head_and_counts_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_log_on_a_full_disk_is_no_fault() -> None:
-    log = CappedLog(os.open("/dev/full", os.O_WRONLY), 100)
+    fd = os.open("/dev/full", os.O_WRONLY)
+    log = CappedLog(fd, 100)
     log.add(b"x")
     log.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def steps(scratch: Scratch) -> bool:

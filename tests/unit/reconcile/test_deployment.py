@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +9,7 @@ import pytest
 from fixtures.objects import (
     DEPLOYMENT_UID,
     REVISION,
-    SETTINGS,
     after,
-    at,
     condition,
     deployment,
     failed_job,
@@ -33,9 +30,10 @@ from millrace.domain.obstacle import Obstacle
 from millrace.domain.queue import Line
 from millrace.domain.reasons import Reason
 from millrace.domain.template import deployment_revision
-from millrace.reconcile.deployment import TOLD, DeploymentSnapshot, Queued, reconcile_deployment
+from millrace.reconcile.deployment import TOLD, Queued, reconcile_deployment
 from millrace.reconcile.plan import Create, CreateNextAttempt, Delete, EndJob, Learned, LookForDeployment, PatchStatus, Plan
 from millrace.reconcile.run import reconcile_run
+from unit.reconcile.deployments import deployment_snapshot
 
 Object = dict[str, Any]
 CURRENT = deployment_revision("scoring", deployment().spec)
@@ -62,29 +60,12 @@ def queued(seconds: float = 0) -> Object:
     }
 
 
-def seen(code: Function | None = None, **changes: Any) -> DeploymentSnapshot:
-    found = DeploymentSnapshot(
-        deployment=deployment(),
-        function=code or function(),
-        revisions={CURRENT: "uid"},
-        in_use=frozenset(),
-        running=0,
-        queued=(),
-        cron_job=None,
-        tokens=(),
-        learned=Learned(),
-        settings=SETTINGS,
-        now=at(0),
-    )
-    return replace(found, **changes)
-
-
 def kinds(plan: Plan) -> list[str]:
     return [type(action).__name__ for action in plan.actions]
 
 
 def test_the_first_pass_makes_the_revision_and_says_all() -> None:
-    plan = reconcile_deployment(seen(revisions={}, running=2, queued=(Queued("r", "1", 1),)))
+    plan = reconcile_deployment(deployment_snapshot(revisions={}, running=2, queued=(Queued("r", "1", 1),)))
     assert kinds(plan) == ["Create", "PatchStatus"]
     [made] = [action for action in plan.actions if isinstance(action, Create)]
     assert made.manifest["metadata"]["name"] == CURRENT
@@ -100,8 +81,8 @@ def test_the_first_pass_makes_the_revision_and_says_all() -> None:
 
 
 def test_a_second_pass_writes_nothing() -> None:
-    [status] = status_writes(reconcile_deployment(seen()))
-    assert reconcile_deployment(seen(deployment=deployment(status=status))) == Plan()
+    [status] = status_writes(reconcile_deployment(deployment_snapshot()))
+    assert reconcile_deployment(deployment_snapshot(deployment=deployment(status=status))) == Plan()
 
 
 @pytest.mark.parametrize(
@@ -112,15 +93,15 @@ def test_a_second_pass_writes_nothing() -> None:
     ],
 )
 def test_what_keeps_its_runs_from_starting_is_told(code: Function | None, reason: str, text: str) -> None:
-    [status] = status_writes(reconcile_deployment(replace(seen(), function=code)))
+    [status] = status_writes(reconcile_deployment(deployment_snapshot(function=code)))
     ready = {c["type"]: c for c in status["conditions"]}["Ready"]
     assert (ready["status"], ready["reason"]) == ("False", reason)
     assert text in ready["message"]
 
 
 def test_superseded_revisions_go_when_no_run_is_made_of_them() -> None:
-    [status] = status_writes(reconcile_deployment(seen()))
-    settled = seen(
+    [status] = status_writes(reconcile_deployment(deployment_snapshot()))
+    settled = deployment_snapshot(
         deployment=deployment(status=status), revisions={CURRENT: "1", "old": "2", "used": "3"}, in_use=frozenset({"used"})
     )
     assert reconcile_deployment(settled) == Plan((Delete("ConfigMap", "tenant", "old", "2"),), again=60)
@@ -128,13 +109,13 @@ def test_superseded_revisions_go_when_no_run_is_made_of_them() -> None:
 
 def test_positions_are_told_sparingly_the_next_ones_first() -> None:
     waiting = tuple(Queued(f"r{place}", str(place), place + 1) for place in range(1, 1000))
-    plan = reconcile_deployment(seen(queued=waiting))
+    plan = reconcile_deployment(deployment_snapshot(queued=waiting))
     told = {
         action.name: action.status for action in plan.actions if isinstance(action, PatchStatus) and action.kind == "JobRun"
     }
     assert told == {f"r{place}": {"queuePosition": place} for place in range(1, 11)}
     many = tuple(Queued(f"r{place}", str(place), 5000) for place in range(1, 1000))
-    plan = reconcile_deployment(seen(queued=many))
+    plan = reconcile_deployment(deployment_snapshot(queued=many))
     assert sum(isinstance(action, PatchStatus) and action.kind == "JobRun" for action in plan.actions) == TOLD
     assert plan.again is not None
 

@@ -9,24 +9,21 @@ import pytest
 from fixtures.objects import (
     DEPLOYMENT_UID,
     REVISION,
-    SETTINGS,
-    at,
     deployment,
     function,
     run,
     snapshot,
     status_writes,
 )
-from millrace.api.deployment import Deployment
-from millrace.api.function import Function
 from millrace.build.revision import revision
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.resolved import Mapped
 from millrace.domain.template import deployment_revision
-from millrace.reconcile.deployment import DeploymentSnapshot, reconcile_deployment
-from millrace.reconcile.plan import Create, Learned, Plan
+from millrace.reconcile.deployment import reconcile_deployment
+from millrace.reconcile.plan import Create, Plan
 from millrace.reconcile.run import reconcile_run
+from unit.reconcile.deployments import deployment_snapshot
 
 Object = dict[str, Any]
 CODE = function(
@@ -41,11 +38,6 @@ OUTPUTS: list[Object] = [{"output": "scores", "asset": "scores"}, {"output": "de
 PERIODIC: Object = {"executionRule": "periodic", "schedule": {"cron": "0 0 * * *"}}
 
 
-def seen(subject: Deployment, code: Function | None = CODE) -> DeploymentSnapshot:
-    current = deployment_revision("scoring", subject.spec)
-    return DeploymentSnapshot(subject, code, {current: "uid"}, frozenset(), 0, (), None, (), Learned(), SETTINGS, at(0))
-
-
 def told(plan: Plan) -> tuple[Object, Object]:
     """The status, and its condition Ready."""
     [status] = status_writes(plan)
@@ -55,15 +47,15 @@ def told(plan: Plan) -> tuple[Object, Object]:
 @pytest.mark.parametrize("rule", [{}, PERIODIC], ids=["manual", "periodic"])
 def test_the_effective_mapping_stands_in_the_status(rule: Object) -> None:
     subject = deployment(**rule, inputsMapping=INPUTS, outputsMapping=OUTPUTS)
-    status, ready = told(reconcile_deployment(seen(subject)))
+    status, ready = told(reconcile_deployment(deployment_snapshot(subject, function=CODE)))
     assert ready["status"] == "True"
     assert status["effectiveMapping"] == {"inputs": INPUTS, "outputs": OUTPUTS}
     again = deployment(status=status, **rule, inputsMapping=INPUTS, outputsMapping=OUTPUTS)
-    assert status_writes(reconcile_deployment(seen(again))) == []
+    assert status_writes(reconcile_deployment(deployment_snapshot(again, function=CODE))) == []
 
 
 def test_without_a_mapping_nothing_is_told() -> None:
-    status, _ = told(reconcile_deployment(seen(deployment())))
+    status, _ = told(reconcile_deployment(deployment_snapshot(function=CODE)))
     assert "effectiveMapping" not in status
 
 
@@ -79,7 +71,7 @@ def test_without_a_mapping_nothing_is_told() -> None:
 )
 def test_what_cannot_be_is_why_it_is_not_ready_and_what_held_before_goes(spec: Object, reason: str, text: str) -> None:
     subject = deployment(status={"effectiveMapping": {"inputs": INPUTS, "outputs": []}}, **spec)
-    status, ready = told(reconcile_deployment(seen(subject)))
+    status, ready = told(reconcile_deployment(deployment_snapshot(subject, function=CODE)))
     assert (ready["status"], ready["reason"]) == ("False", reason)
     assert text in ready["message"]
     assert status["effectiveMapping"] is None
@@ -87,7 +79,7 @@ def test_what_cannot_be_is_why_it_is_not_ready_and_what_held_before_goes(spec: O
 
 def test_a_missing_function_is_what_is_told_and_what_held_stays() -> None:
     subject = deployment(status={"effectiveMapping": {"inputs": INPUTS, "outputs": []}}, inputsMapping=INPUTS)
-    status, ready = told(reconcile_deployment(seen(subject, None)))
+    status, ready = told(reconcile_deployment(deployment_snapshot(subject, function=None)))
     assert ready["reason"] == "FunctionNotFound"
     assert "effectiveMapping" not in status
 

@@ -11,15 +11,15 @@ import pytest
 from fixtures.objects import SETTINGS, at, condition, deployment, over, pod, run, stamp, waiting_for
 from millrace.api.jobrun import JobRun
 from millrace.build.revision import bundle_digest
-from millrace.domain.clock import render
 from millrace.domain.notifications import subject_of
-from millrace.observe.job import JobFacts, read_job
+from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import notify as subject
 from millrace.reconcile.deployment import DeploymentSnapshot, reconcile_deployment
 from millrace.reconcile.notify import Notices, Untold, notify
 from millrace.reconcile.part import Part
 from millrace.reconcile.plan import Action, Apply, Create, Delete, Emit, Learned, PatchStatus, Plan
+from unit.reconcile.deployments import deployment_snapshot, facts
 
 HOOK = {"on": ["Failed", "Succeeded"], "urlSecretRef": {"name": "hook", "key": "url"}}
 CHAT = {"on": ["Failed"], "format": "slack", "urlSecretRef": {"name": "chat", "key": "url"}}
@@ -45,28 +45,9 @@ def seen(
     now: float = 10,
     **changes: Any,
 ) -> DeploymentSnapshot:
-    found = DeploymentSnapshot(
-        deployment=deployment(notifications=list(entries)),
-        function=None,
-        revisions={},
-        in_use=frozenset(),
-        running=0,
-        queued=(),
-        cron_job=None,
-        tokens=(),
-        learned=Learned(),
-        settings=SETTINGS,
-        now=at(now),
-        notices=Notices(tuple(map(known, runs)), tuple(jobs or ())),
-    )
-    return replace(found, **changes)
-
-
-def facts(action: Action, seconds: float = 10, **changes: Any) -> JobFacts:
-    """The Job of a plan as it is read later."""
-    assert isinstance(action, Create)
-    meta = {**action.manifest["metadata"], "uid": "job-uid", "creationTimestamp": render(at(seconds))}
-    return replace(read_job({**action.manifest, "metadata": meta}), **changes)
+    notices = Notices(tuple(map(known, runs)), tuple(jobs or ()))
+    subject = deployment(notifications=list(entries))
+    return deployment_snapshot(subject, now, **{"function": None, "revisions": {}, "notices": notices, **changes})
 
 
 def complete(action: Action, finished: float = 20) -> JobFacts:
@@ -191,7 +172,7 @@ def test_a_job_whose_pod_is_gone_has_told_all_but_one_whose_pod_is_not_in_sight_
 
 
 def test_what_no_address_takes_is_given_up_after_a_day_with_its_job() -> None:
-    made = facts(job_of(A))
+    made = facts(job_of(A), seconds=10)
     before = notify(seen(A, jobs=[(made, None)], now=DAY - 5))
     assert (brief(before), before.again) == ([], 5)
     part = notify(seen(A, B, jobs=[(made, None)], now=DAY))

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from fixtures.objects import SETTINGS, at, deployment, metadata, over, pod, store, waiting_for
+from fixtures.objects import at, deployment, metadata, over, pod, store, waiting_for
 from millrace.api.dataasset import DataAsset
 from millrace.domain.clock import render
 from millrace.domain.retention import KnownRun, Stored
-from millrace.observe.job import JobFacts, read_job
+from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import retention as subject
-from millrace.reconcile.deployment import DeploymentSnapshot
 from millrace.reconcile.part import Part
-from millrace.reconcile.plan import Action, Create, Delete, Emit, Learned, PatchStatus, StartJob
+from millrace.reconcile.plan import Create, Delete, Emit, Learned, PatchStatus, StartJob
 from millrace.reconcile.retention import Ended, Left, retain
+from unit.reconcile.deployments import deployment_snapshot, facts
 
 LAKE, WAREHOUSE = store("lake"), store("warehouse", default=False)
 
@@ -37,28 +37,7 @@ def ended(name: str, ago: float, *, failed: bool = False, stores: tuple[str, ...
 
 def seen(retention: Any, *runs: Ended, jobs: list[tuple[JobFacts, PodFacts | None]] | None = None, **changes: Any) -> Part:
     left = Left(runs, tuple(jobs or ()), {"lake": LAKE, "warehouse": WAREHOUSE})
-    found = DeploymentSnapshot(
-        deployment(retention=retention),
-        None,
-        {},
-        frozenset(),
-        0,
-        (),
-        None,
-        (),
-        Learned(),
-        SETTINGS,
-        at(0),
-        replace(left, **changes),
-    )
-    return retain(found)
-
-
-def facts(action: Action, seconds: float = 0, **changes: Any) -> JobFacts:
-    """The Job of a plan as it is read later."""
-    assert isinstance(action, Create)
-    meta = {**action.manifest["metadata"], "uid": "job-uid", "creationTimestamp": render(at(seconds))}
-    return replace(read_job({**action.manifest, "metadata": meta}), **changes)
+    return retain(deployment_snapshot(deployment(retention=retention), left=replace(left, **changes)))
 
 
 def brief(part: Part) -> list[str]:

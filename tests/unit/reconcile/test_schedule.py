@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from fixtures.objects import (
     SETTINGS,
     at,
     deployment,
-    function,
     job,
     merge_patch,
     metadata,
@@ -24,10 +22,10 @@ from millrace.api.base import Metadata
 from millrace.api.deployment import Deployment, DeploymentStatus
 from millrace.api.schedule import Schedule
 from millrace.build.cronjob import cron_job
-from millrace.domain.template import deployment_revision
 from millrace.reconcile.deployment import DeploymentSnapshot, reconcile_deployment
 from millrace.reconcile.plan import Apply, Create, Delete, Emit, Learned, PatchStatus, Plan
 from millrace.reconcile.refusal import REFUSED_SECONDS
+from unit.reconcile.deployments import deployment_snapshot
 
 Object = dict[str, Any]
 MINUTELY = {"cron": "* * * * *"}
@@ -45,21 +43,7 @@ def clock(schedule: Object | None = None, *, ended: bool = False, **changes: Any
 
 
 def seen(subject: Deployment, now: float = 0, **changes: Any) -> DeploymentSnapshot:
-    current = deployment_revision("scoring", subject.spec)
-    found = DeploymentSnapshot(
-        deployment=subject,
-        function=function(),
-        revisions={current: "uid"},
-        in_use=frozenset(),
-        running=0,
-        queued=(),
-        cron_job=clock(),
-        tokens=(),
-        learned=Learned(),
-        settings=SETTINGS,
-        now=at(now),
-    )
-    return replace(found, **changes)
+    return deployment_snapshot(subject, now, **{"cron_job": clock(), **changes})
 
 
 def periodic(status: Object | None = None, **schedule: Any) -> Deployment:

@@ -151,6 +151,19 @@ def test_who_comes_later_lets_those_go_first_that_are_about_to_start(case: str) 
     assert store.lines.line(GROUP, "b", place_of(run("b"))).held is expected
 
 
+def test_of_many_free_slots_only_the_next_to_take_one_is_looked_at() -> None:
+    held = run("a", "Pending", status={"reason": "DataStoreNotChecked"})
+    store = seen(held, run("b"), run("c"), run("d", priority=1))
+    looked_at = lambda slots=10: list(store.lines.upcoming(GROUP, slots))  # noqa: E731
+    assert looked_at() == ["d"]
+    store.lines.set_starting(GROUP, "d", place_of(run("d", priority=1)))
+    assert looked_at() == [], "they would only see that a Job is being made"
+    store.put("Job", job("d"))
+    assert looked_at() == ["a", "b"], "who is held up by something of its own holds up nobody"
+    assert looked_at(1) == ["a"]
+    assert looked_at(0) == []
+
+
 NAMES = ["a", "b", "c", "d"]
 STEPS = st.lists(
     st.tuples(
@@ -195,6 +208,7 @@ def test_counts_agree_with_a_look_at_everything(steps: list[tuple[str, str]]) ->
     waits = sorted((-ranks[name], name) for name, phase in phases.items() if phase in {None, "Queued"} and name not in busy)
     assert store.lines.busy(GROUP) == busy
     assert list(store.lines.queue(GROUP)) == [name for _, name in waits]
+    assert list(store.lines.upcoming(GROUP, len(NAMES))) == [name for _, name in waits[:1]]
     for index, (_, name) in enumerate(waits):
         found = store.get(Key("JobRun", "tenant", name))
         assert found

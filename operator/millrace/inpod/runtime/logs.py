@@ -69,8 +69,11 @@ class CappedLog:
             if self._dropped:
                 kept = self._limit - self._left
                 os.write(fd, f"\n[millrace] {self._dropped} bytes dropped after the first {kept}\n".encode())
-            os.close(fd)
         except OSError:
+            pass
+        try:
+            os.close(fd)
+        except OSError:  # a network file system may tell here that it is full
             pass
 
 
