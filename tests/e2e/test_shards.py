@@ -52,11 +52,9 @@ def seen(store: Bucket, prefix: str, manifest: Object) -> dict[int, list[str]]:
 
 
 def seconds_of(namespace: Namespace, run: str) -> float:
-    """How long a run took, from its creation to its end."""
-    found = namespace.run(run)
-    ends = [found["metadata"]["creationTimestamp"], found["status"]["times"]["finished"]]
-    began, ended = map(datetime.fromisoformat, ends)
-    return (ended - began).total_seconds()
+    """How long user code was at work: what a busy machine takes to start pods is not what is compared."""
+    times = namespace.status(run)["times"]
+    return (datetime.fromisoformat(times["exited"]) - datetime.fromisoformat(times["started"])).total_seconds()
 
 
 def test_a_thousand_files_in_eight_shards_four_at_a_time_none_missed_none_twice_faster_than_one_after_the_other(
