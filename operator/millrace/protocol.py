@@ -36,6 +36,9 @@ LOCK_FILE = CTL_DIR + "/lock"  # made by stage, held by main's process 1 while i
 DEPS_DIR = CTL_DIR + "/deps"  # wheels, unpacked
 RUNTIME_DIR = CTL_DIR + "/runtime"  # the runtime, where the image is not ours
 IMAGE_RUNTIME_DIR = "/opt/millrace/runtime"  # the runtime, where the image is ours
+IMAGE_SERVE_DIR = "/opt/millrace/serve"  # the serving runtime and what it imports, in our images
+SERVE_DIR = CTL_DIR + "/serve"  # the same, where the image is not ours
+ACCESS_FILE = ROOT + "/access/tokens.json"  # hashes of the tokens that may call a service
 STARTED_FILE = RUN_DIR + "/started"
 EXIT_FILE = RUN_DIR + "/exit.json"  # sealed with an HMAC over its body, see inpod/runtime/seal.py
 LOG_FILE = RUN_DIR + "/main.log"
@@ -51,6 +54,12 @@ PAYLOAD_ANNOTATION = GROUP + "/payload"
 PLAN_ANNOTATION = GROUP + "/plan"
 PAYLOAD_LIMIT = 192 * 1024  # bytes of both together; Kubernetes allows 256 KiB for all annotations of an object
 
+# --- A service's pod: the names and numbers of its ports ---------------------------------------------------------------
+SERVE_PORT_NAME, SERVE_PORT = "http", 8080  # requests
+OPERATIONS_PORT_NAME, OPERATIONS_PORT = "operations", 8081  # readiness, load, metrics: not for callers
+READY_PATH, LOAD_PATH, METRICS_PATH = "/ready", "/load", "/metrics"
+DRAIN_SECONDS = 5  # after SIGTERM a service takes requests for so long, while the cluster learns that it goes
+
 # --- Environment of user code -----------------------------------------------------------------------------------------
 JOBS_PAYLOAD_FILE = "JOBS_PAYLOAD_FILE"
 BATCH_INPUT_DIR = "BATCH_INPUT_DIR"
@@ -60,6 +69,9 @@ RESERVED_PREFIX = "MILLRACE_"
 RUN_VARIABLE = RESERVED_PREFIX + "RUN"  # the run's name
 ATTEMPT_VARIABLE = RESERVED_PREFIX + "ATTEMPT"
 RECLAIM_VARIABLE = RESERVED_PREFIX + "RECLAIM"  # {"stores": [entry], "item": {"type", "key"}}
+SHARD_INDEX_VARIABLE = RESERVED_PREFIX + "SHARD_INDEX"  # of a parallel run, from 0
+SHARD_COUNT_VARIABLE = RESERVED_PREFIX + "SHARD_COUNT"
+COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes' own, in all containers of a shard's pod
 STORE_PREFIX = RESERVED_PREFIX + "STORE_"  # credentials, by the number of the store in the plan
 PARAMETER_PREFIX = RESERVED_PREFIX + "PARAMETER_"  # what plan.parametersFrom names; not handed on to user code
 KEEP_VARIABLE = RESERVED_PREFIX + "KEEP"  # {"stores": [entry, ...], "items": [...]}, see inpod/keep.py
@@ -97,6 +109,7 @@ REASONS = {
 }
 REASON_COMPLETED = "Completed"  # exit code 0
 REASON_USER_ERROR = "UserError"  # any other exit code of user code's own, or a signal that it died of
+REASON_INIT_FAILED = "InitFailed"  # exit code 1 of a service: its module cannot be imported, or init raised
 REASON_OOM_KILLED = "OOMKilled"  # exit code 137: a process of main was killed for lack of memory
 
 # --- Stores: which variables hold the credentials of each kind ----------------------------------------------------------
@@ -127,3 +140,32 @@ def store_variable(index: int, key: str) -> str:
 def parameter_variable(index: int) -> str:
     """Name of the variable that brings the value of a parameter to main."""
     return f"{PARAMETER_PREFIX}{index}"
+
+
+def shard_at(only: list[int], position: int) -> int:
+    """The shard that the pod with this completion index works on; `only`: those of a further attempt, or none for all."""
+    return only[position] if only else position
+
+
+def shard_home(run_uid: str, shard: int) -> str:
+    """Where a shard's records of publishing are, below .millrace/runs/."""
+    return f"{run_uid}/shards/{shard}"
+
+
+def slices_key(run_uid: str) -> str:
+    """The object that says which file of the input is whose, below a store's prefix."""
+    return f".millrace/runs/{run_uid}/plan.json"
+
+
+PARTS = ".manifest.json"  # how the key of a manifest over parts ends; no output's own key does
+
+
+def part_key(key: str, shard: int) -> str:
+    """The key of a shard's part of an output: PATH/OUTPUT.zip gives PATH/OUTPUT-3.zip, PATH/OUTPUT/ PATH/OUTPUT-3/."""
+    end = "/" if key.endswith("/") else ".zip"
+    return f"{key[: -len(end)]}-{shard}{end}"
+
+
+def parts_key(key: str) -> str:
+    """The key of the manifest over all parts: PATH/OUTPUT.zip and PATH/OUTPUT/ give PATH/OUTPUT.manifest.json."""
+    return key.removesuffix("/").removesuffix(".zip") + PARTS

@@ -18,6 +18,7 @@ BENCHES = {
     "many": "run_many.py",
     "queue": "run_queue.py",
     "stage": "data/bench_stage.py",
+    "serve": "run_serve.py",
     "zip": "data/bench_zip.py",
     "limits": "data/bench_memory.py",
 }

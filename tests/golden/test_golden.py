@@ -19,10 +19,12 @@ from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.notification import Notification
 from millrace.api.schedule import Schedule
+from millrace.build.chore import probe_job
 from millrace.build.cronjob import cron_job
-from millrace.build.job import next_job, probe_job, run_job
+from millrace.build.job import next_job, run_job
 from millrace.build.keep import keep_job
 from millrace.build.notify import notify_job
+from millrace.build.parallel import next_shards, run_jobs
 from millrace.build.pod import compact
 from millrace.build.reclaim import reclaim_job
 from millrace.build.revision import authorities, revision
@@ -30,6 +32,7 @@ from millrace.domain.notifications import Message
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Origin, Resolved
 from millrace.domain.retention import Stored
+from millrace.domain.shards import Shards
 
 Object = dict[str, Any]
 HERE = Path(__file__).resolve().parent
@@ -131,9 +134,30 @@ def as_stored(manifest: Object) -> Object:
     found["metadata"] |= {"uid": "job-1", "resourceVersion": "7", "creationTimestamp": "2026-01-31T08:00:00Z"}
     found["metadata"]["annotations"]["millrace.dev/ended"] = "Cancelled: why"
     found["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "score"
-    found["spec"] |= {"suspend": True, "completions": 1, "parallelism": 1, "selector": {"matchLabels": {"uid": "job-1"}}}
+    found["spec"] |= {
+        "suspend": True,
+        "completions": 1,
+        "parallelism": 1,
+        **found["spec"],
+        "selector": {"matchLabels": {"uid": "job-1"}},
+    }
     found["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = "job-1"
     found["status"] = {"failed": 1}
+    return found
+
+
+def kueues() -> Object:
+    spec = {"nodeSelector": {"disk": "fast"}, "timeouts": {"running": "1h"}}
+    return run_job(Resolved(**{**vars(resolved(spec)), "kueue_queue": "team-a"}), SETTINGS, 1)
+
+
+def admitted(manifest: Object) -> Object:
+    """A Job that Kueue has admitted for a flavor, and we have ended."""
+    found = as_stored(manifest)
+    found["spec"]["activeDeadlineSeconds"] = 0
+    pod = found["spec"]["template"]["spec"]
+    pod["nodeSelector"] = {**pod["nodeSelector"], "pool": "spot"}
+    pod["tolerations"] = [{"key": "spot", "operator": "Exists"}]
     return found
 
 
@@ -194,6 +218,15 @@ def clock_of(name: str, schedule: Schedule, *, settings: Any = SETTINGS, ended: 
     return cron_job(Metadata.model_validate(metadata(name, "deployment-uid")), schedule, settings, ended=ended)
 
 
+SHARDED: Object = {**DATA_RUN, "parallel": {"shards": 8, "parallelism": 3, "maxFailedShards": 1}}
+
+
+def sharded(name: str, *stores: DataStore, **changes: Any) -> Object:
+    """One of the Jobs of a run in shards."""
+    jobs = run_jobs(resolved({**SHARDED, **changes}, *stores), SETTINGS, 1)
+    return next(found for found in jobs if found["metadata"]["name"] == name)
+
+
 ZIP: Object = {"uri": "s3://warehouse/team/code/heart.zip", "sha256": "5" * 64}
 WEB_ZIP: Object = {"uri": "https://code.test/heart/archive/main.zip", "sha256": "5" * 64}
 GOLDEN: dict[str, Callable[[], Object]] = {
@@ -216,12 +249,22 @@ GOLDEN: dict[str, Callable[[], Object]] = {
         SETTINGS,
         1,
     ),
+    "job-that-kueue-admits": kueues,
+    "job-of-the-second-attempt-that-kueue-admits": lambda: next_job(admitted(kueues()), "score", 2, 0),
     "job-of-a-script": lambda: job({"logs": "None", **DATA_RUN}, LAKE, code=function(script="jobs/main.py")),
     "job-with-a-long-name": lambda: run_job(Resolved(**{**vars(resolved({})), "run": run("n" * 253)}), SETTINGS, 12),
     "job-without-a-user": lambda: job({}, settings=NOBODY),
     "job-of-a-zip": lambda: job({}, LAKE, WAREHOUSE, code=function(source={"zip": ZIP})),
     "job-of-a-zip-at-a-web-address": lambda: job({}, code=function(source={"zip": WEB_ZIP}), settings=AUTHORITIES),
     "job-of-the-second-attempt": lambda: next_job(as_stored(job({**DATA_RUN, "retries": 1}, LAKE)), "score", 2, 1),
+    "shards": lambda: sharded("score", LAKE),
+    "shards-of-the-second-attempt": lambda: next_shards(
+        as_stored(sharded("score", LAKE)), "score", 2, Shards(count=8, tolerated=1, only=[2, 5], charged={5: 1}, failed=[7])
+    ),
+    "shards-plan": lambda: sharded("score-plan", LAKE),
+    "shards-plan-of-the-second-attempt": lambda: next_job(as_stored(sharded("score-plan", LAKE)), "score", 2, 0),
+    "shards-plan-in-a-claim": lambda: sharded("score-plan", CLAIM, outputs=[], logs="None"),
+    "shards-merge": lambda: sharded("score-merge", LAKE),
     "probe-by-identity": lambda: probe_job(AZURE, SETTINGS),
     "keep": lambda: keep_job(
         Metadata.model_validate(metadata("scoring", "deployment-uid")),

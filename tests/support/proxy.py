@@ -11,9 +11,11 @@ import contextlib
 import json
 import random
 import re
+import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -321,6 +323,7 @@ class Proxy:
         self._rules: list[Rule] = []
         self._watches: list[Watch] = []
         self._later: set[asyncio.Task[None]] = set()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # to the API server
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._port = 0
@@ -353,7 +356,7 @@ class Proxy:
         self.run(do())
 
     async def _start(self) -> None:
-        connector = aiohttp.TCPConnector(ssl=self._trust, limit=0)
+        connector = aiohttp.TCPConnector(ssl=self._trust, limit=0, socket_factory=self._socket)
         timeout = aiohttp.ClientTimeout(total=None)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=LONGEST_LINE)
         app = web.Application(client_max_size=LONGEST_LINE)
@@ -362,6 +365,12 @@ class Proxy:
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await self._listen()
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, number, *_ = address
+        made = socket.socket(family, kind, number)
+        self._sockets.add(made)
+        return made
 
     async def _listen(self) -> None:
         self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._certificate, reuse_address=True)
@@ -375,6 +384,10 @@ class Proxy:
         await self._hang_up()
         await self._runner.cleanup()
         await self._session.close()
+        # A connection that was given up says goodbye by TLS and waits for the API server's, which may be busy.
+        for each in self._sockets:
+            with contextlib.suppress(OSError):  # it is closed
+                each.shutdown(socket.SHUT_RDWR)
         for _ in range(CLOSE_LOOKS):
             if len(self._loop._selector.get_map()) <= 1:  # type: ignore[attr-defined] # only the loop's own pipe is left
                 break

@@ -60,6 +60,8 @@ TOOLS = {
     "argo": Tool(
         "argo", variables={"github.com/argoproj/argo-workflows/v3.version": "v3.6.2"}, rename={"workflow-controller": "argo"}
     ),
+    "bombardier": Tool("bombardier"),
+    "kueue": Tool("kueue", for_image=True),
     "s5cmd": Tool("s5cmd", variables={"github.com/peak/s5cmd/v2/version.Version": "v2.3.0"}),
     "toxiproxy": Tool("toxiproxy", rename={"server": "toxiproxy", "cli": "toxiproxy-cli"}),
     "fake-gcs-server": Tool("fake-gcs-server"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from millrace.api.base import Conditions, Metadata, Model, Reference, rule, validated
+from millrace.api.base import Conditions, Label, Metadata, Model, Reference, rule, validated
 from millrace.api.mapping import EffectiveMapping, InputMapping, OutputMapping
 from millrace.api.notification import Notification, NotificationStatus
 from millrace.api.retention import Retention
@@ -33,6 +33,9 @@ class Queue(Model):
         "maxLength (0 if absent) wait. CancelOldest: it waits; the oldest of more than maxLength (1 if absent) goes.",
     )
     max_length: Annotated[int, Field(ge=0, le=1_000_000, description="How many runs may wait.")] | None = None
+    kueue_queue: Label | None = Field(
+        None, description="A LocalQueue of Kueue: a run that has a slot starts when Kueue has admitted its Job."
+    )
 
     @property
     def limit(self) -> int | None:
@@ -50,7 +53,12 @@ class DeploymentSpec(Model):
             "has(self.schedule) == (has(self.executionRule) && self.executionRule == 'periodic')",
             "schedule goes with executionRule periodic, and periodic needs a schedule",
             field=".schedule",
-        )
+        ),
+        rule(
+            "!(has(self.queue) && has(self.queue.kueueQueue) && has(self.template) && has(self.template.parallel))",
+            "queue.kueueQueue and template.parallel exclude each other: Kueue does not admit runs in shards",
+            field=".queue",
+        ),
     )
 
     function_ref: Reference

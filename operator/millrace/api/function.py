@@ -124,6 +124,7 @@ class FunctionSpec(Model):
             "!has(self.script) || self.script == 'main.py' || !has(self.source.inline)",
             "script must be main.py: that is the file of an inline source",
         ),
+        rule("!has(self.init) || has(self.handler)", "init goes with handler: a script is no service"),
         rule(
             "!(has(self.image) && has(self.baseImage))",
             "image and baseImage exclude each other: nothing is installed on a prebuilt image",
@@ -143,6 +144,17 @@ class FunctionSpec(Model):
                 pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:)?[A-Za-z_][A-Za-z0-9_]*$",
                 max_length=256,
                 description="module:function; a bare function name is one of the module main.",
+            ),
+        ]
+        | None
+    ) = None
+    init: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:)?[A-Za-z_][A-Za-z0-9_]*$",
+                max_length=256,
+                description="Of a service: called once by each of its pods before it is ready, as handler names a function.",
             ),
         ]
         | None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from millrace.api.base import Conditions, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
+from millrace.api.base import Conditions, Label, Metadata, Model, Opaque, Reference, exactly_one, immutable, rule, validated
 from millrace.api.notification import NotificationStatus
 from millrace.api.template import RunTemplate
 
@@ -43,6 +43,9 @@ class JobRunSpec(RunTemplate):
         int,
         Field(ge=-1_000_000, le=1_000_000, description="Of the queued runs the highest is next. 0 if absent."),
     ] = 0
+    kueue_queue: Label | None = Field(
+        None, description="A LocalQueue of Kueue, which admits the run's Job; if absent its Deployment's."
+    )
     suspend: bool = Field(False, description="While true it is not started; a run that has started goes on.")
     cancel: bool = Field(False, description="Ends the run. It cannot be taken back.")
 
@@ -60,6 +63,11 @@ JobRunSpec.model_config.update(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
             "cancel cannot be taken back; create a new JobRun instead",
             field=".cancel",
+        ),
+        rule(
+            "!(has(self.parallel) && has(self.kueueQueue))",
+            "kueueQueue and parallel exclude each other: Kueue does not admit runs in shards",
+            field=".kueueQueue",
         ),
     )
 )
@@ -136,6 +144,13 @@ class ProfileStatus(Model):
     ]
 
 
+class ShardsStatus(Model):
+    """What became of the shards."""
+
+    count: int
+    failed: Annotated[list[int], Field(description="Those without a part in the outputs, by their index.")] = []
+
+
 class JobRunStatus(Model):
     """What became of a run."""
 
@@ -153,6 +168,7 @@ class JobRunStatus(Model):
     function_revision: str | None = Field(None, description="The ConfigMap of the Function's state that is run.")
     deployment_revision: str | None = Field(None, description="The ConfigMap of the defaults that the run was made with.")
     profile: ProfileStatus | None = None
+    shards: ShardsStatus | None = Field(None, description="Of a parallel run, once they are over.")
     source: SourceStatus | None = Field(None, description="The code, where it is a zip.")
     inputs: list[InputStatus] = []
     outputs: list[OutputStatus] = []

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from millrace.api.base import Duration, Label, Model, Name, Opaque, Quantity, Reference, opaque_list, rule, validated
+from millrace.api.parallel import Parallel
 from millrace.api.rundata import Input, InputData, Output
 from millrace.protocol import RESERVED_PREFIX, RESERVED_VARIABLES
 
@@ -107,6 +108,7 @@ class RunTemplate(Model):
         None, description="With inputs or outputs logs are archived to the default store, else not, unless said here."
     )
     timeouts: Timeouts = Timeouts()
+    parallel: Parallel | None = None
     retries: Annotated[int, Field(ge=0, le=100)] = Field(
         0, description="Attempts after the first, when user code fails. Evictions and other disruptions are not charged."
     )

@@ -1,35 +1,36 @@
-"""Jobs: one for each attempt of a run, and the probe of a DataStore."""
+"""The Jobs of a run: one for each attempt; of a parallel run also one before its shards and one after them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from millrace import protocol as p
 from millrace.api.base import API_VERSION, Metadata, seconds
-from millrace.api.datastore import DataStore
 from millrace.build import pod, stores
 from millrace.build.payload import payload
-from millrace.build.plan import for_attempt, https_inputs, store_entry
+from millrace.build.plan import for_attempt
 from millrace.domain.labels import (
+    AS_MADE,
     ASSETS,
     ATTEMPT,
     CHARGED,
     COMPONENT,
-    DATASTORE,
     DEPLOYMENT,
     DEPLOYMENT_ID,
     DEPLOYMENT_REVISION,
     FUNCTION,
     JOB_ID,
     JOBRUN,
+    KUEUE_QUEUE,
     MANAGED_BY,
     PLACES,
     PROFILE,
     REVISION,
-    STAGE_IMAGE,
+    STEP,
 )
-from millrace.domain.names import job_name, label_value, probe_name
+from millrace.domain.names import job_name, label_value
 from millrace.domain.resolved import Resolved
 from millrace.domain.settings import Settings
 
@@ -37,6 +38,7 @@ Manifest = dict[str, Any]
 
 
 DEADLINE_LIMIT = 2**31 - 1  # 68 years; the Job controller counts in nanoseconds and would overflow
+_KUEUES = ("nodeSelector", "tolerations")  # of a pod: what Kueue adds to at admission
 JOB_LIMIT = 1_000_000  # bytes; etcd takes 1.5 MiB, and the API server adds its defaults
 
 
@@ -113,6 +115,11 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         about[ASSETS] = pod.compact(resolved.assets)
     if resolved.places:
         about[PLACES] = pod.compact(resolved.places)
+    # Its Job alone: Kueue would take a pod with this label for one more workload.
+    held = {KUEUE_QUEUE: resolved.kueue_queue} if resolved.kueue_queue else {}
+    # Noted on each: Kueue takes some that were not made for it.
+    kueues = {key: spec[key] for key in _KUEUES if key in spec}
+    about[AS_MADE] = pod.compact({"pod": kueues, "activeDeadlineSeconds": _deadline(resolved)})
     names = [container["name"] for container in (*spec["containers"], *spec.get("initContainers", []))]
     if (size := len(pod.compact(spec).encode())) > JOB_LIMIT:
         raise TooLarge(f"the pod takes {size} bytes; {JOB_LIMIT} are possible. Shorten env, volumes and affinity")
@@ -122,11 +129,12 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
         "metadata": {
             "name": job_name(run.metadata.name, attempt),
             "namespace": run.metadata.namespace,
-            "labels": labels,
+            "labels": {**labels, **held},
             "annotations": about,
             "ownerReferences": [owner("JobRun", run.metadata)],
         },
         "spec": {
+            **({"suspend": True} if held else {}),
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": failure_policy(names),
@@ -136,19 +144,26 @@ def run_job(resolved: Resolved, settings: Settings, attempt: int) -> Manifest:
     }
 
 
-def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manifest:
+def next_job(previous: Manifest, run: str, attempt: int, charged: int, *, only: Sequence[int] = ()) -> Manifest:
     """The Job of a further attempt: the previous one's, which is the run's snapshot, under the attempt's name.
 
-    It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them.
+    It keeps how many attempts before it were `charged`: what the pods of those have shown goes with them. `only`: the
+    shards of it, where the run has shards.
     """
     template = previous["spec"]["template"]
-    kept = (*MANAGED_BY, COMPONENT, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, stores.AZURE_IDENTITY)
+    kept = (*MANAGED_BY, COMPONENT, STEP, FUNCTION, DEPLOYMENT, DEPLOYMENT_ID, JOBRUN, JOB_ID, stores.AZURE_IDENTITY)
     labels = {key: value for key, value in previous["metadata"]["labels"].items() if key in kept} | {ATTEMPT: str(attempt)}
-    plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt)
+    held = {key: value for key, value in previous["metadata"]["labels"].items() if key == KUEUE_QUEUE}
+    as_made: Manifest = {}
+    plan = for_attempt(json.loads(template["metadata"]["annotations"][p.PLAN_ANNOTATION]), attempt, only)
     annotations = {**template["metadata"]["annotations"], p.PLAN_ANNOTATION: pod.compact(plan)}
     spec = json.loads(json.dumps(template["spec"]))
-    facts = (ASSETS, DEPLOYMENT_REVISION, PLACES, PROFILE, REVISION)
+    facts = (AS_MADE, ASSETS, DEPLOYMENT_REVISION, PLACES, PROFILE, REVISION)
     about = {key: value for key, value in previous["metadata"]["annotations"].items() if key in facts}
+    if held:
+        # Else it would be bound to the nodes for which Kueue has admitted the previous one, or end as we ended that.
+        as_made = json.loads(about[AS_MADE])
+        spec = {key: value for key, value in spec.items() if key not in _KUEUES} | as_made["pod"]
     for container in spec["containers"]:
         for variable in container.get("env", []):
             if variable["name"] == "MILLRACE_ATTEMPT":
@@ -158,97 +173,15 @@ def next_job(previous: Manifest, run: str, attempt: int, charged: int) -> Manife
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(run, attempt),
+            "name": job_name(run, attempt, labels.get(STEP, "")),
             "namespace": previous["metadata"]["namespace"],
-            "labels": labels,
+            "labels": {**labels, **held},
             "annotations": {**about, CHARGED: str(charged)},
             "ownerReferences": previous["metadata"]["ownerReferences"],
         },
         "spec": {
-            **{field: previous["spec"][field] for field in fields},
+            **({"suspend": True} if held else {}),
+            **{field: as_made.get(field, previous["spec"][field]) for field in fields if field in previous["spec"]},
             "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec},
-        },
-    }
-
-
-def probe_job(store: DataStore, settings: Settings) -> Manifest:
-    """The Job that probes a DataStore and stays until it is healthy.
-
-    A missing Secret key keeps the pod in CreateContainerConfigError, from which the kubelet starts it when the key
-    appears; a failed probe is started again with the kubelet's back-off (10 s to 5 min).
-    """
-    labels = {**MANAGED_BY, COMPONENT: "chore", DATASTORE: label_value(store.metadata.name)}
-    labels |= stores.identity_labels((store,))
-    plan = {"stores": [store_entry(store, 0)], **({"httpsInputs": https_inputs(settings)} if store.spec.http else {})}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": probe_name(store.metadata.name, store.metadata.generation),
-            "namespace": store.metadata.namespace,
-            "labels": labels,
-            "annotations": {STAGE_IMAGE: settings.stage_image},
-            "ownerReferences": [owner("DataStore", store.metadata)],
-        },
-        "spec": chore((store,), settings, labels, program="probe", variable=p.PROBE_VARIABLE, plan=plan),
-    }
-
-
-def chore(
-    used: tuple[DataStore, ...],
-    settings: Settings,
-    labels: dict[str, str],
-    *,
-    program: str,
-    variable: str,
-    plan: Manifest,
-    writes: bool = False,
-    env: tuple[Manifest, ...] = (),
-    authorities: bool = False,
-) -> Manifest:
-    """The spec of a Job that works on stores until it succeeds; `program` of our image gets its plan in a variable.
-
-    `authorities`: the installation's go with it, where the namespace has them.
-    """
-    container = {
-        "name": program,
-        "image": settings.stage_image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": [program],
-        "env": [
-            {"name": variable, "value": pod.escaped(pod.compact(plan))},
-            *env,
-            *(variable for index, store in enumerate(used) for variable in stores.credentials_env(store, index)),
-        ],
-        "resources": settings.chore_resources,
-        "securityContext": pod.security_context(read_only=True),
-        "volumeMounts": [
-            {"name": "work", "mountPath": "/tmp"},  # noqa: S108
-            *stores.ca_mounts(used),
-            *stores.claim_mounts(used, written={store.metadata.name for store in used} if writes else set()),
-            *stores.token_mounts(used),
-            *([stores.mount("authorities", f"{p.CA_DIR}/index", read_only=True)] if authorities else []),
-        ],
-    }
-    return {
-        "backoffLimit": 100_000,
-        "template": {
-            "metadata": {"labels": labels},
-            "spec": {
-                "restartPolicy": "OnFailure",
-                "automountServiceAccountToken": False,
-                "enableServiceLinks": False,
-                "terminationGracePeriodSeconds": 2,
-                "securityContext": pod.pod_security_context(settings),
-                "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
-                "containers": [container],
-                "volumes": [
-                    {"name": "work", "emptyDir": {}},
-                    *stores.ca_volumes(used, len(used)),
-                    *stores.claim_volumes(used),
-                    *stores.token_volumes(used),
-                    *([{"name": "authorities", "configMap": {"name": pod.AUTHORITIES}}] if authorities else []),
-                ],
-            },
         },
     }

@@ -9,7 +9,8 @@ from typing import Any
 from millrace import protocol as p
 from millrace.api.base import Metadata
 from millrace.api.datastore import DataStore
-from millrace.build.job import chore, owner
+from millrace.build.chore import PARKED, chore
+from millrace.build.job import owner
 from millrace.build.plan import store_entry
 from millrace.build.pod import compact
 from millrace.build.stores import identity_labels
@@ -59,5 +60,5 @@ def keep_job(
             "annotations": {KEEPS: compact(about)},
             "ownerReferences": [owner("Deployment", deployment)],
         },
-        "spec": {"suspend": waits is not None, **spec},
+        "spec": {**(PARKED if waits else {}), **spec},
     }

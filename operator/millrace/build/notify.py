@@ -9,7 +9,8 @@ from typing import Any
 from millrace import protocol as p
 from millrace.api.base import Metadata
 from millrace.api.notification import Notification
-from millrace.build.job import chore, owner
+from millrace.build.chore import chore
+from millrace.build.job import owner
 from millrace.build.plan import INDEX_CA_FILE
 from millrace.build.pod import compact
 from millrace.domain.labels import COMPONENT, MANAGED_BY, NOTIFIES

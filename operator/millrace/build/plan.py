@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from millrace.api.base import seconds
@@ -112,6 +113,16 @@ def https_inputs(settings: Settings) -> dict[str, Any]:
     return {"allow": found.allow, "deny": found.deny, "maxBytes": quantity(found.max_size)}
 
 
+def _shards(resolved: Resolved, index: dict[str, int]) -> dict[str, Any]:
+    """How many there are, and which input they share out by what is in which store."""
+    parallel, sliced, store = resolved.run.spec.parallel, resolved.sliced, resolved.plan_store
+    if parallel is None:
+        return {}
+    slices = {"store": index[store.metadata.name], "input": sliced.input.name if sliced else None} if store else None
+    found = {"count": parallel.shards, "tolerated": parallel.max_failed_shards, "only": parallel.only, "slices": slices}
+    return {"shards": {**found, **({"of": resolved.earlier} if resolved.earlier else {})}}
+
+
 def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
     """The plan of a run, without its attempt (for_attempt adds it). It holds no secret."""
     run, function = resolved.run, resolved.function
@@ -160,6 +171,7 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
             "scratchBytes": quantity(run.spec.scratch.size) if run.spec.scratch else None,
             "logBytes": LOG_BYTES,
         },
+        **_shards(resolved, index),
         "cache": {"store": index[resolved.cache_store.metadata.name]} if resolved.cache_store else None,
         "index": {"url": settings.index_url, "ca": INDEX_CA_FILE if settings.ca_bundle_file else None},
         **({"httpsInputs": https_inputs(settings)} if resolved.fetches else {}),
@@ -169,9 +181,11 @@ def plan(resolved: Resolved, settings: Settings) -> dict[str, Any]:
     }
 
 
-def for_attempt(base: dict[str, Any], attempt: int) -> dict[str, Any]:
-    """The plan of one attempt: its number, and a folder of its own for its logs."""
+def for_attempt(base: dict[str, Any], attempt: int, only: Sequence[int] = ()) -> dict[str, Any]:
+    """The plan of one attempt: its number, a folder of its own for its logs, and which shards it is at, if not at all."""
     found = {**base, "run": {**base["run"], "attempt": attempt}}
+    if only:
+        found["shards"] = {**base["shards"], "only": list(only)}
     if base["logs"]:
         run = base["run"]["name"]
         found["logs"] = {**base["logs"], "prefix": f"logs/{run}/{attempt}/"}

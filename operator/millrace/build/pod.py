@@ -97,7 +97,8 @@ def needs_collect(resolved: Resolved) -> bool:
 
 def _stage(resolved: Resolved, settings: Settings) -> Manifest:
     stores, needed = resolved.stores, len(resolved.needed_stores)
-    logs = {resolved.logs_store.metadata.name} if resolved.logs_store else set()  # of a stage that fails
+    kept = (resolved.logs_store, resolved.plan_store)  # for the log of a stage that fails, and the plan of shards
+    written = {store.metadata.name for store in kept if store}
     mounts = [
         mount("ctl", p.CTL_DIR),
         mount("run", p.RUN_DIR),
@@ -106,7 +107,7 @@ def _stage(resolved: Resolved, settings: Settings) -> Manifest:
         mount("seal", p.SEAL_DIR),
         mount("work", "/tmp"),  # noqa: S108 - a volume of our containers
         *ca_mounts(stores),
-        *claim_mounts(stores, written=logs),
+        *claim_mounts(stores, written=written),
         *token_mounts(stores),
     ]
     if needs_copies(resolved):

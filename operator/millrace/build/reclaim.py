@@ -8,7 +8,7 @@ from typing import Any
 from millrace import protocol as p
 from millrace.api.dataasset import DataAsset
 from millrace.api.datastore import DataStore
-from millrace.build.job import chore
+from millrace.build.chore import PARKED, chore
 from millrace.build.plan import store_entry
 from millrace.build.pod import compact
 from millrace.build.stores import identity_labels
@@ -41,5 +41,5 @@ def reclaim_job(asset: DataAsset, version: str, store: DataStore, settings: Sett
             "labels": labels,
             "annotations": {RECLAIMS: compact(about.dump())},
         },
-        "spec": {"suspend": True, **spec},
+        "spec": {**PARKED, **spec},
     }

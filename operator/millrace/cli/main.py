@@ -134,9 +134,33 @@ def run(
 
 
 @app.command()
+def serve(
+    *,
+    file: options.Files = None,
+    local: options.LocalService = False,
+    name: options.ServedFunction = None,
+    namespace: options.Namespace = None,
+    parameters: options.InitParameters = None,
+    port: options.Port = 8080,
+) -> None:
+    """Answer HTTP with a Function's handler, on this machine, until Ctrl-C; the same runtime as in a service's pod.
+
+    Exit code: 0 stopped, 1 it could not serve, 2 refused.
+    """
+    from millrace.cli import serve as command
+
+    try:
+        wanted = command.wanted(file or [], name, namespace, parameters or [], port, local=local)
+    except Refused as error:
+        refuse(error)
+    raise typer.Exit(command.serve_here(wanted))
+
+
+@app.command()
 def rerun(
     run: options.Run,
     *,
+    failed_shards: options.FailedShards = False,
     namespace: options.Namespace = None,
     context: options.Context = None,
     follow: options.Follow = True,
@@ -156,7 +180,7 @@ def rerun(
     async def work(cluster: Cluster, screen: Screen) -> int:
         from millrace.cli.runs import again, follow_all
 
-        created = await again(cluster, screen, run_name(run))
+        created = await again(cluster, screen, run_name(run), failed_shards=failed_shards)
         if follow:
             return await follow_all(cluster, screen, [created], limit)
         typer.echo(created.metadata.name)

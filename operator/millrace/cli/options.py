@@ -85,6 +85,16 @@ Stores = Annotated[
 ]
 Format = Annotated[Literal["yaml"] | None, _of_script("-o", text="Only print the manifests.")]
 
+# serve
+LocalService = Annotated[bool, _option("--local", text="On this machine, for callers on this machine.")]
+ServedFunction = Annotated[
+    str | None, _option("--function", value="NAME", text="The Function, where FILE has more than one.")
+]
+InitParameters = Annotated[
+    list[str] | None, _option("--param", value="NAME=VALUE", text="Argument of the Function's init, JSON or text.")
+]
+Port = Annotated[int, _option("--port", value="PORT", text="0 for one that is free.")]
+
 # deploy, runs
 Manifests = Annotated[list[str], _option("--file", "-f", value="FILE", text="Manifests; - is stdin.")]
 ReadyTimeout = Annotated[
@@ -109,6 +119,9 @@ ConnectedStores = Annotated[
 SpaceAssets = Annotated[
     list[str] | None, _option("--asset", value="ASSET_ID=NAME", text="The DataAsset that an asset is; may be given again.")
 ]
+
+# rerun
+FailedShards = Annotated[bool, _option("--failed-shards", text="Only the shards that have failed.")]
 
 # logs
 FollowLog = Annotated[bool, _option("--follow", "-f", text="Wait for the pod, and go on until the run is over.")]

@@ -109,11 +109,21 @@ async def create(cluster: Cluster, screen: Screen, manifest: Object) -> JobRun:
     return run
 
 
-async def again(cluster: Cluster, screen: Screen, name: str) -> JobRun:
-    """A new JobRun with the spec of that one; its Function and Deployment are taken as they are now."""
+async def again(cluster: Cluster, screen: Screen, name: str, *, failed_shards: bool = False) -> JobRun:
+    """A new JobRun with the spec of that one; its Function and Deployment are taken as they are now.
+
+    failed_shards: only the shards of it that have failed; the parts of the others are taken over.
+    """
     found = await existing(cluster, JOBRUN, name)
     meta = {"name": first_name(name), "namespace": cluster.namespace}
     spec = {field: value for field, value in found["spec"].items() if field not in {"cancel", "suspend"}}
+    if failed_shards:
+        shards = (found.get("status") or {}).get("shards") or {}
+        if not shards.get("failed"):
+            why = "none of its shards has failed" if shards else "it has no shards that are over"
+            raise Refused(f"JobRun {name}: {why}", f"millrace rerun {name} does all of it again")
+        parallel = {**spec.get("parallel", {}), "shards": shards["count"], "of": name, "only": shards["failed"]}
+        spec["parallel"] = parallel
     return await create(cluster, screen, {**found, "metadata": meta, "spec": spec, "status": {}})
 
 

@@ -30,7 +30,21 @@ def staged_path(item: Mapping[str, Any]) -> str:
     return str(item["path"])
 
 
-def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progress: Progress | None = None) -> Staged:
+def list_input(store: Store, item: Mapping[str, Any], *, deadline: float) -> list[tuple[str, Entry]]:
+    """The files of a folder that stage_input would download: (path below it, object). Raises DataError as that does."""
+    files = _there(store, item, deadline)
+    _check_paths(store, files)
+    return [(path, entry) for path, entry in files if not path.endswith("/")]
+
+
+def stage_input(
+    store: Store,
+    item: Mapping[str, Any],
+    *,
+    deadline: float,
+    progress: Progress | None = None,
+    files: list[tuple[str, Entry]] | None = None,
+) -> Staged:
     """Downloads one input of the plan into its `path`, which is made when absent.
 
     `item` is {"type": "uri_file" | "uri_folder", "key", "path", "glob": str | None, "optional": bool, "maxBytes": int},
@@ -39,6 +53,7 @@ def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progr
     `a/bc`. An object where a folder was asked for is staged as the only file. Files are written in place, checked by
     size, etag and MD5 (up to 64 MiB), and hashed while they arrive; after a reset a transfer goes on where it was.
 
+    files: these alone, as they were listed; one that has changed since is ObjectChanged.
     deadline: instant of time.monotonic(). progress(bytes, files): called from any thread, at most every 0.2 s and at
     the end. Returns Staged; files == 0 when the input is optional and absent, or an empty folder.
     Raises DataError: NotFound, TypeMismatch (uri_file on a folder), KeyRefused, TooLarge, NoSpace, ChecksumMismatch,
@@ -47,11 +62,10 @@ def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progr
     begun = time.monotonic()
     key = store.full_key(str(item["key"]).rstrip("/"))
     target = Path(item["path"])
-    files = _select(store, item, key, deadline)
     if files is None:
-        if not item.get("optional"):
-            raise DataError("NotFound", f"{store.where(key)}: no such object or folder")
-        files = []
+        files = _there(store, item, deadline)
+    else:
+        _check_empty(store, files, deadline)
     _check_paths(store, files)
     total = sum(entry.size for _, entry in files)
     if total > item.get("maxBytes", total):
@@ -74,6 +88,15 @@ def stage_input(store: Store, item: Mapping[str, Any], *, deadline: float, progr
         seconds=time.monotonic() - begun,
         identity=store.identity,
     )
+
+
+def _there(store: Store, item: Mapping[str, Any], deadline: float) -> list[tuple[str, Entry]]:
+    """What _select finds; NotFound where that is nothing, and the input is not optional."""
+    key = store.full_key(str(item["key"]).rstrip("/"))
+    files = _select(store, item, key, deadline)
+    if files is None and not item.get("optional"):
+        raise DataError("NotFound", f"{store.where(key)}: no such object or folder")
+    return files or []
 
 
 def _select(store: Store, item: Mapping[str, Any], key: str, deadline: float) -> list[tuple[str, Entry]] | None:
@@ -112,6 +135,17 @@ def _exact(store: Store, key: str, deadline: float) -> Entry | None:
         if entry.key == key:
             return entry
     return None
+
+
+def _check_empty(store: Store, files: list[tuple[str, Entry]], deadline: float) -> None:
+    """Of what was empty when it was listed no byte is read, which would tell that it is another object by now."""
+    for _, entry in files:
+        if entry.size == 0:
+            found = store.uploads.head(entry.key, deadline=deadline)
+            if found is None:
+                raise DataError("NotFound", f"{store.where(entry.key)}: no such object")
+            if found[1] > 0:
+                raise DataError("ObjectChanged", f"{store.where(entry.key)}: the object has changed since it was listed")
 
 
 def _check_paths(store: Store, files: list[tuple[str, Entry]]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from millrace.data.output import MANIFEST
 from millrace.data.retry import retrying
 from millrace.data.stores import Store
 from millrace.data.transfer import read
+from millrace.protocol import PARTS, shard_home
 
 BATCH = 1000  # of S3's DeleteObjects
 # The end of a run is told in whole seconds. More would take the equal bytes of a run that follows at once for this run's;
@@ -42,9 +44,9 @@ def remove_logs(store: Store, path: str, *, until: datetime, deadline: float) ->
 
 
 def remove_output(
-    store: Store, records: Iterable[Store], run: str, path: str, *, until: datetime, deadline: float
+    store: Store, records: Collection[Store], run: str, path: str, *, until: datetime, deadline: float
 ) -> Removed:
-    """Deletes an output of the run with that UID: an archive, or with a final "/" the files of a manifest.
+    """Deletes an output of the run with that UID: an archive, with a final "/" the files of a manifest, or the parts of one.
 
     It goes only where a commit record of the run, in one of the stores `records`, says that the object is the run's own,
     and it was written until then. What is gone already is fine. Raises DataError.
@@ -61,8 +63,13 @@ def remove_output(
     if not own or not _is_old(store, key, until, deadline):
         return Removed(kept=1)
     found = Removed()
-    if path.endswith("/"):
-        # The manifest goes last: what is begun goes on with the next call.
+    # The manifest goes last: what is begun goes on with the next call.
+    if path.endswith(PARTS):
+        for part in json.loads(read(store, key, deadline=deadline) or b'{"parts": []}')["parts"]:
+            there = posixpath.normpath(posixpath.join(posixpath.dirname(path), part["key"]))
+            there += "/" if part["key"].endswith("/") else ""
+            found |= remove_output(store, records, shard_home(run, part["shard"]), there, until=until, deadline=deadline)
+    elif path.endswith("/"):
         listed = json.loads(read(store, key, deadline=deadline) or b'{"files": []}')["files"]
         files = (path + (file.get("key") or file["path"]) for file in listed if not file["path"].endswith("/"))
         found |= _remove(store, (store.full_key(file) for file in files), until, deadline)

@@ -72,12 +72,13 @@ class PendingOutput:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One output that can be read under `uri`. `attempt` is the attempt whose record it is: an earlier one when it
-    was adopted.
+    """One output that can be read under `uri`, that of the key `target`. `attempt` is the attempt whose record it is: an
+    earlier one when it was adopted.
     """
 
     name: str
     uri: str
+    target: str
     bytes: int
     files: int
     sha256: str

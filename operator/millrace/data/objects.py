@@ -198,7 +198,13 @@ class ObjectStore:
         options = self.service.pin(entry)
         if (start, end) != (0, entry.size):
             options["range"] = (start, end)
-        result = obstore.get(self.service.objects, entry.key, options=options)
+        try:
+            result = obstore.get(self.service.objects, entry.key, options=options)
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            if "version" not in options:
+                raise
+            # Google keeps no version that was replaced.
+            raise DataError("ObjectChanged", f"{self.where(entry.key)}: the object was replaced or deleted") from None
         if result.meta["size"] != entry.size:
             raise DataError("ObjectChanged", f"{self.where(entry.key)}: its size changed while it was read")
         if end - start <= SMALL_BYTES:

@@ -32,8 +32,9 @@ Place = tuple[int, str]
 
 @dataclass
 class Attempt:
-    """One attempt of a run, and what it has uploaded so far. `stores` by their number in the plan; `record` is the
-    number of the store of the plan's first output."""
+    """One attempt of a run, and what it has uploaded so far. `run_uid` is also its folder below .millrace/runs/, of a
+    shard UID/shards/INDEX; `stores` by their number in the plan; `record` is the number of the store of the plan's first
+    output."""
 
     run_uid: str
     number: int
@@ -207,6 +208,7 @@ def _roll_forward(attempt: Attempt, record: Mapping[str, Any], *, strict: bool, 
             Published(
                 name=output.name,
                 uri=store.uri(store.full_key(output.target)),
+                target=output.target,
                 bytes=output.bytes,
                 files=output.files,
                 sha256=output.sha256,

@@ -37,9 +37,11 @@ def label_value(name: str) -> str:
     return child_name(name)
 
 
-def job_name(run: str, attempt: int) -> str:
-    """Job of an attempt: the run's own name for the first, then NAME-2, NAME-3 and so on."""
-    return child_name(run, "" if attempt == 1 else f"-{attempt}")
+def job_name(run: str, attempt: int, step: str = "") -> str:
+    """Job of an attempt: the run's own name for the first, then NAME-2, NAME-3 and so on; NAME-STEP, NAME-STEP-2 of a step
+    of a parallel run.
+    """
+    return child_name(run, (f"-{step}" if step else "") + ("" if attempt == 1 else f"-{attempt}"))
 
 
 def revision_name(function: str, spec: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from millrace.domain.places import check_source, place_of_source, places_of_inpu
 from millrace.domain.reasons import Reason
 from millrace.domain.resolved import NOTHING_MAPPED, Mapped, Resolved, ResolvedInput, ResolvedOutput, ResolvedSource
 from millrace.domain.settings import DEFAULT_PYTHON, Profile, Settings
+from millrace.domain.shards import sliced_input
 
 
 def check_function(function: Function, settings: Settings) -> Obstacle | None:
@@ -97,7 +98,15 @@ def output_key(output: Output, run: JobRun) -> str:
         folder = substitute(output.data_store.path, run).strip("/")
     else:
         folder = f"assets/{output.asset}/{run.metadata.uid}"
+        if run.spec.parallel:  # its parts and their manifest are the version
+            folder = f"{folder}/{output.name}"
     return f"{folder}/{output.name}/" if output.archive == "None" else f"{folder}/{output.name}.zip"
+
+
+def version_path(output: Output, run: JobRun) -> str:
+    """Where the version of an asset is that an output makes: its object or folder; of a run in shards the folder of all."""
+    key = output_key(output, run)
+    return key.rstrip("/").rpartition("/")[0] if run.spec.parallel else key
 
 
 def _logs_store(
@@ -185,6 +194,9 @@ def resolve(
     logs = _logs_store(run, default, outputs, stores)
     if isinstance(logs, Obstacle):
         return logs
+    sliced = sliced_input(run, staged, [*(output.store for output in outputs), *([logs] if logs else [])])
+    if isinstance(sliced, Obstacle):
+        return sliced
     version = function.spec.python_version or DEFAULT_PYTHON
     own_image = function.spec.image or function.spec.base_image
     return Resolved(
@@ -200,6 +212,7 @@ def resolve(
         logs_store=logs,
         cache_store=_cache_store(function, default, stores),
         mapped=mapped,
+        sliced=sliced,
     )
 
 

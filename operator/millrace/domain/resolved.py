@@ -11,6 +11,7 @@ from millrace.api.datastore import DataStore
 from millrace.api.function import Function
 from millrace.api.jobrun import JobRun
 from millrace.api.rundata import Input, Output
+from millrace.protocol import parts_key
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ class Resolved:
     logs_store: DataStore | None
     cache_store: DataStore | None  # where the requirements are kept; the run does without where it is not ready
     origin: Origin | None = None
+    kueue_queue: str | None = None  # the LocalQueue by which Kueue admits the Job
     mapped: Mapped = NOTHING_MAPPED
+    sliced: ResolvedInput | None = None  # the folder that the shards share out
+    earlier: str | None = None  # UID of the run of which some shards are done again
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -125,8 +129,9 @@ class Resolved:
     @property
     def places(self) -> dict[str, Any]:
         """Where the outputs go whose places the run says itself, by output; and the store of the logs."""
+        parallel = self.run.spec.parallel is not None
         outputs = {
-            found.output.name: {"name": found.store.metadata.name, "path": found.key}
+            found.output.name: {"name": found.store.metadata.name, "path": parts_key(found.key) if parallel else found.key}
             for found in self.outputs
             if found.output.data_store
         }
@@ -148,6 +153,12 @@ class Resolved:
     def written_stores(self) -> tuple[DataStore, ...]:
         """Stores of the outputs and of the logs."""
         return (*(output.store for output in self.outputs), *([self.logs_store] if self.logs_store else []))
+
+    @property
+    def plan_store(self) -> DataStore | None:
+        """Where the plan of the shards is kept; None where none is needed: nothing is sliced, or taken over."""
+        own = self.sliced.store if self.sliced else None
+        return next(iter(self.written_stores), own) if self.sliced or self.earlier else None
 
     @property
     def data_stores(self) -> tuple[DataStore, ...]:

@@ -1,4 +1,4 @@
-"""python -m millrace.inpod stage|collect|probe|reclaim|keep|notify: the program of a container.
+"""python -m millrace.inpod stage|collect|plan|merge|probe|reclaim|keep|notify: the program of a container.
 
 No command-line library and no import before the choice: each program starts in milliseconds.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
-PROGRAMS = ("stage", "collect", "probe", "reclaim", "keep", "notify")
+PROGRAMS = ("stage", "collect", "plan", "merge", "probe", "reclaim", "keep", "notify")
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +30,10 @@ def _program(name: str) -> Callable[[], int]:
         from millrace.inpod.stage import main as program
     elif name == "collect":
         from millrace.inpod.collect import main as program
+    elif name == "plan":
+        from millrace.inpod.slicing import main as program
+    elif name == "merge":
+        from millrace.inpod.merge import main as program
     elif name == "reclaim":
         from millrace.inpod.reclaim import main as program
     elif name == "keep":

@@ -31,7 +31,24 @@ def load_plan() -> Json:
         raise Fault(protocol.EXIT_RUNTIME_ERROR, f"{path} cannot be read: {error}") from error
     if not isinstance(plan, dict):
         raise Fault(protocol.EXIT_RUNTIME_ERROR, f"{path} is no JSON object")
-    return plan
+    position = os.environ.get(protocol.COMPLETION_INDEX)
+    return _of_shard(plan, int(position)) if plan.get("shards") and position is not None else plan
+
+
+def _of_shard(plan: Json, position: int) -> Json:
+    """The plan of the shard that this pod works on: its parts of the outputs, its logs."""
+    shard = protocol.shard_at(plan["shards"]["only"], position)
+    outputs = [
+        output if output.get("void") else {**output, "key": protocol.part_key(output["key"], shard)}
+        for output in plan.get("outputs") or []
+    ]
+    logs = plan.get("logs")
+    return {
+        **plan,
+        "shards": {**plan["shards"], "index": shard},
+        "outputs": outputs,
+        "logs": {**logs, "prefix": f"{logs['prefix']}{shard}/"} if logs else None,
+    }
 
 
 def whose(plan: Json) -> str:

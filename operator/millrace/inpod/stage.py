@@ -35,10 +35,10 @@ _installers: list[Installer] = []  # what a sudden end has to take along
 def main() -> int:
     """Prepare the pod; the exit code."""
     try:
-        signal.signal(signal.SIGTERM, _terminated)
+        give_up_on_sigterm()
         plan = load_plan()
         deadline = time.monotonic() + limit(plan, "staging")
-        _watch(deadline + LATE_SECONDS)
+        give_up_when_late(deadline)
         _run(plan, deadline)
     except Fault as fault:
         return write_failure(protocol.STAGE, fault, "input")
@@ -91,7 +91,9 @@ def _stage(plan: Json, deadline: float, log: Log) -> None:
     if code.get("zip"):
         jobs.append(functools.partial(_unpack, plan, deadline, log, about))
     jobs += _inputs(plan, deadline, log)
-    about["inputs"] = [entry for entry in _do(jobs) if entry is not None]
+    slices = (plan.get("shards") or {}).get("slices") or {}
+    # Of what is sliced the plan's own pod reports the whole.
+    about["inputs"] = [entry for entry in _do(jobs) if entry is not None and entry["name"] != slices.get("input")]
     about["seconds"] = round(time.monotonic() - began, 3)
     log(f"done in {about['seconds']} s")
     write_termination(protocol.STAGE, about, ("inputs",))
@@ -134,7 +136,8 @@ def _inputs(plan: Json, deadline: float, log: Log) -> list[Callable[[], Json]]:
     from millrace.inpod.mount import check_mount
 
     try:
-        stores = open_stores(plan, in_stores(wanted))
+        slices = (plan.get("shards") or {}).get("slices")
+        stores = open_stores(plan, [*in_stores(wanted), *([slices["store"]] if slices else [])])
     except DataError as error:
         raise Fault(protocol.EXIT_STAGE_FAILED, str(error), reason=error.reason) from error
     jobs: list[Callable[[], Json]] = []
@@ -204,6 +207,11 @@ class _Progress:
             self._log(f"input {self._name}: {done} bytes, {files} files so far")
 
 
+def give_up_on_sigterm() -> None:
+    """From here on the process ends when the pod is told to stop."""
+    signal.signal(signal.SIGTERM, _terminated)
+
+
 def _terminated(*_: Any) -> None:
     """SIGTERM: the pod is going; what is half done goes with it.
 
@@ -222,13 +230,13 @@ def _stop_installers() -> None:
         installer.stop()
 
 
-def _watch(end: float) -> None:
+def give_up_when_late(deadline: float) -> None:
     """End the process when it is still there after the deadline: a call that never returns must not hold the run."""
 
     def late() -> None:
         _give_up(Fault(protocol.EXIT_STAGE_FAILED, "staging took longer than limits.staging"))
 
-    seconds = end - time.monotonic()
+    seconds = deadline + LATE_SECONDS - time.monotonic()
     if seconds < threading.TIMEOUT_MAX:
         timer = threading.Timer(seconds, late)
         timer.daemon = True

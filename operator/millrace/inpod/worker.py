@@ -102,7 +102,7 @@ class Worker:
         uploaded = timestamp()
         ahead.join()
         uri = self.archive(min(deadline, time.monotonic() + LOG_SECONDS))
-        body: Json = {"outputs": [_entry(output) for output in published]}
+        body: Json = {"outputs": [published_entry(output) for output in published]}
         tables = [{"name": output.name, **output.table} for output in published if output.table]
         body |= ({"tables": tables} if tables else {}) | ({"logs": uri} if uri else {})
         body |= {"warnings": [redact(warning) for warning in self._warnings], "uploaded": uploaded}
@@ -116,7 +116,9 @@ class Worker:
         fitting = ("OnSuccess", "Always") if success else ("OnFailure", "Always")
         wanted = [output for output in outputs if output.get("when", "OnSuccess") in fitting]
         run, first = self._plan["run"], outputs[0]["store"]
-        attempt = Attempt(run_uid=run["uid"], number=run["attempt"], stores=self._stores, record=first)
+        shard = self._plan.get("shards")
+        home = protocol.shard_home(run["uid"], shard["index"]) if shard else run["uid"]
+        attempt = Attempt(run_uid=home, number=run["attempt"], stores=self._stores, record=first)
         outcome: Outcome = "success" if success else "failure"
         pending: list[PendingOutput] = []
         began = time.monotonic()
@@ -208,7 +210,8 @@ def shorten(left_out: tuple[str, ...]) -> list[str]:
     return [*left_out[:WARNINGS_SHOWN], *([f"and {more} more, {len(left_out)} in all"] if more > 0 else [])]
 
 
-def _entry(output: Published) -> Json:
+def published_entry(output: Published) -> Json:
+    """What the termination message says of an output."""
     return {
         "name": output.name,
         "uri": output.uri,

@@ -18,7 +18,8 @@ from typing import Protocol
 from millrace import protocol as p
 from millrace.api.datastore import CredentialKeys
 from millrace.api.jobrun import JobRun, JobRunStatus, Phase, Times
-from millrace.build.job import TooLarge, probe_job, run_job
+from millrace.build.chore import probe_job
+from millrace.build.job import TooLarge, run_job
 from millrace.build.revision import revision
 from millrace.domain.attempts import Failure, may_retry
 from millrace.domain.obstacle import Obstacle
@@ -45,6 +46,7 @@ SAID_LINES = 40
 CLUSTER_ONLY = (
     "resources", "node_selector", "tolerations", "affinity", "priority_class_name", "runtime_class_name",
     "service_account_name", "profile", "image_pull_secrets", "volumes", "volume_mounts", "pod_security_context",
+    "kueue_queue",
 )  # fmt: skip
 
 
@@ -87,9 +89,9 @@ class LocalRun:
 
     async def execute(self) -> JobRun:
         """The run with its final status. Nothing of it is left on this machine but what it published."""
-        with _workshop() as workshop:
+        with workshop() as folder:
             try:
-                outcome = await self._attempts(workshop)
+                outcome = await self._attempts(folder)
             finally:
                 self.kill()
                 _forget(self._run.metadata.uid, self._catalog.folders.values())
@@ -103,17 +105,17 @@ class LocalRun:
         self._listener.changed(self._run)
         return self._run
 
-    async def _attempts(self, workshop: Path) -> Outcome:
-        found = await self._resolved(workshop)
+    async def _attempts(self, folder: Path) -> Outcome:
+        found = await self._resolved(folder)
         if isinstance(found, Resolved):
-            found = await self._reachable(found, workshop) or found
+            found = await self._reachable(found, folder) or found
         if isinstance(found, Obstacle):
             return Outcome(Phase.FAILED, Failure(found.reason, found.message))
         self._warn_of(found)
         charged = 0
         for attempt in count(1):
             try:
-                facts = await self._attempt(found, attempt, workshop / str(attempt))
+                facts = await self._attempt(found, attempt, folder / str(attempt))
             except TooLarge as error:
                 return Outcome(Phase.FAILED, Failure(Reason.PAYLOAD_TOO_LARGE, str(error)))
             except ConfigError as error:
@@ -127,7 +129,7 @@ class LocalRun:
             self._listener.warn(f"attempt {attempt} failed: {failure.reason}: {failure.message}")
         raise AssertionError("attempts have an end")
 
-    async def _resolved(self, workshop: Path) -> Resolved | Obstacle:
+    async def _resolved(self, folder: Path) -> Resolved | Obstacle:
         meta, named = self._run.metadata, self._run.spec.function
         function = self._catalog.functions.get((meta.namespace, named))
         if function is None:
@@ -135,14 +137,16 @@ class LocalRun:
         if function.spec.image or function.spec.base_image:
             what = "image" if function.spec.image else "baseImage"
             return Obstacle(Reason.IMAGE_PULL, f"Function {named} runs on an image (spec.{what}), which needs a cluster")
+        if self._run.spec.parallel:
+            return Obstacle(Reason.PARALLEL_REJECTED, "spec.parallel needs a cluster; without it the run does all as one")
         version = function.spec.python_version or DEFAULT_PYTHON
-        python = await make_environment(workshop / "python", version)
+        python = await make_environment(folder / "python", version)
         if python is None and function.spec.python_version is None:
             self._listener.warn(
                 f"Python {version} is not on this machine (uv python install {version}); the run has {RUNNING}"
             )
             function = function.model_copy(update={"spec": function.spec.model_copy(update={"python_version": RUNNING})})
-            version, python = RUNNING, await make_environment(workshop / "python", RUNNING)
+            version, python = RUNNING, await make_environment(folder / "python", RUNNING)
         if python is None:
             missing = f"Python {version} is not on this machine: uv python install {version}"
             return Obstacle(Reason.PYTHON_VERSION_NOT_OFFERED, missing)
@@ -166,7 +170,7 @@ class LocalRun:
             return found._replace(message=f"{found.message}; here --store NAME=DIR takes a folder for it")
         return found
 
-    async def _reachable(self, found: Resolved, workshop: Path) -> Obstacle | None:
+    async def _reachable(self, found: Resolved, folder: Path) -> Obstacle | None:
         """What keeps a store from being used, if anything does: the operator's probe, so that nothing waits for a store."""
         for number, store in enumerate(found.needed_stores):  # requirements do without theirs
             if store.spec.place is None:
@@ -176,7 +180,7 @@ class LocalRun:
                 return Obstacle(Reason.DATA_STORE_NOT_READY, f"DataStore {store.metadata.name}: {why}")
             spec = probe_job(store, self._settings)["spec"]["template"]["spec"]
             try:
-                self._pod = Pod(workshop / f"probe-{number}", spec, self._sources(found), python=Path(), folders={})
+                self._pod = Pod(folder / f"probe-{number}", spec, self._sources(found), python=Path(), folders={})
                 facts = await self._pod.run("probe", self._tell)
             except ConfigError as error:
                 known = KEYS[store.spec.kind or "s3"]
@@ -210,8 +214,8 @@ class LocalRun:
             fields={"metadata.name": meta.name, "metadata.namespace": meta.namespace, "metadata.uid": meta.uid},
         )
 
-    async def _attempt(self, found: Resolved, attempt: int, root: Path) -> PodFacts:
-        """One attempt from stage to collect. Raises TooLarge, ConfigError."""
+    def _make_pod(self, found: Resolved, attempt: int, root: Path) -> Pod:
+        """The pod of an attempt, which is what stops and ends from here on. Raises TooLarge, ConfigError."""
         template = run_job(found, self._settings, attempt)["spec"]["template"]
         folders = {
             number: self._catalog.folders[store.metadata.name]
@@ -223,6 +227,11 @@ class LocalRun:
         self._pod = pod
         if self._cancelled is not None:  # while there was nothing to tell
             pod.stop()
+        return pod
+
+    async def _attempt(self, found: Resolved, attempt: int, root: Path) -> PodFacts:
+        """One attempt from stage to collect. Raises TooLarge, ConfigError."""
+        pod = self._make_pod(found, attempt, root)
         times = Times(admitted=self._run.metadata.creation_timestamp)
         status = JobRunStatus(attempt=attempt, function_revision=found.revision, times=times)
         containers: dict[str, ContainerFacts] = {}
@@ -277,7 +286,7 @@ def _forget(uid: str, folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _workshop() -> Iterator[Path]:
+def workshop() -> Iterator[Path]:
     """A folder for the run, gone at the end whatever modes user code has given to what is in it."""
     folder = Path(tempfile.mkdtemp(prefix="millrace-"))
     try:

@@ -15,13 +15,17 @@ from millrace.domain.labels import (
     DEPLOYMENT_REVISION,
     ENDED,
     KEEPS,
+    KUEUE_QUEUE,
     NOTIFIES,
     PLACES,
     PROFILE,
     RECLAIMS,
     REVISION,
+    SHARDS,
     STAGE_IMAGE,
+    STEP,
 )
+from millrace.domain.shards import Shards, Step
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,26 @@ class JobFacts:
     places: Mapping[str, Any] | None = None  # the DataStores of its outputs and logs
     stage_image: str | None = None  # of a probe
     reclaims: str | None = None  # whose data it deletes: domain.reclaim.Reclaim as JSON
+    step: str = ""  # of a parallel run: plan or merge; the Job of its shards has `shards`
+    shards: Shards | None = None
+    completed: str = ""  # completion indexes, as Kubernetes writes them
+    failed_indexes: str = ""
     keeps: Mapping[str, Any] | None = None  # what of which runs it deletes, and when
-
     notifies: Mapping[str, Any] | None = None  # which address it tells, of what
+    started: str | None = None  # since when it may have a pod
+    kueue_queue: str | None = None  # the LocalQueue of Kueue, which admits it
+    parked: bool = False  # without a pod until we start it, whoever resumes it
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether it may have been made suspended, for Kueue or for another Job of its run."""
+        return self.kueue_queue is not None or self.shards is not None or self.step == Step.MERGE
+
+    @property
+    def held_by_kueue(self) -> bool:
+        """Whether Kueue has not admitted it, or has taken that back. One that we have ended is nobody's any more."""
+        open_ = self.ended is None and self.failed is None and not self.over
+        return self.suspended and self.kueue_queue is not None and open_
 
     @property
     def over(self) -> bool:
@@ -90,6 +111,13 @@ def read_job(job: Mapping[str, Any]) -> JobFacts:
         places=json.loads(annotations.get(PLACES, "null")),
         stage_image=annotations.get(STAGE_IMAGE),
         reclaims=annotations.get(RECLAIMS),
+        step=(meta.get("labels") or {}).get(STEP, ""),
+        shards=Shards.model_validate_json(annotations[SHARDS]) if SHARDS in annotations else None,
+        completed=status.get("completedIndexes", ""),
+        failed_indexes=status.get("failedIndexes", ""),
         keeps=json.loads(annotations.get(KEEPS, "null")),
         notifies=json.loads(annotations.get(NOTIFIES, "null")),
+        started=status.get("startTime"),
+        kueue_queue=(meta.get("labels") or {}).get(KUEUE_QUEUE),
+        parked=(job.get("spec") or {}).get("parallelism") == 0,
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from millrace.domain.labels import COMPLETION_INDEX
+
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
@@ -65,6 +67,7 @@ class PodFacts:
     message: str = ""
     scheduled: bool = False
     unschedulable: str | None = None
+    position: int | None = None  # completion index, of a shard's pod
     disruption: tuple[str, str] | None = None  # reason and message of the condition DisruptionTarget
     containers: Mapping[str, ContainerFacts] = field(default_factory=dict)
 
@@ -113,6 +116,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
     conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
     scheduled = conditions.get("PodScheduled", {})
     disruption = conditions.get("DisruptionTarget", {})
+    position = (meta.get("labels") or {}).get(COMPLETION_INDEX)
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     return PodFacts(
         name=meta["name"],
@@ -126,6 +130,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
         message=status.get("message", ""),
         scheduled=scheduled.get("status") == "True",
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
+        position=int(position) if position is not None else None,
         disruption=(disruption.get("reason", ""), disruption.get("message", ""))
         if disruption.get("status") == "True"
         else None,

@@ -23,7 +23,8 @@ def phase_of(pod: PodFacts) -> tuple[Phase, str | None]:
     if stage.running:
         return Phase.STAGING, stage.started
     if collect.running and not main.waiting:
-        return Phase.RUNNING, collect.started
+        # A merge has no main.
+        return Phase.RUNNING if p.MAIN in pod.containers else Phase.UPLOADING, collect.started
     return Phase.PENDING, stage.finished
 
 

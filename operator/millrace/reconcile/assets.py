@@ -15,7 +15,7 @@ from millrace.domain.conditions import Mark
 from millrace.domain.labels import ASSET, FUNCTION, JOBRUN, MANAGED_BY
 from millrace.domain.names import child_name, label_value
 from millrace.domain.reasons import Reason
-from millrace.domain.resolve import output_key
+from millrace.domain.resolve import version_path
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.observe.run import outputs_of, tables_of
@@ -45,9 +45,10 @@ def produce(
         if output is None:
             continue
         known = versions(assets, str(output.asset))
-        mine = next((each for each in known.values() if each.spec.path == output_key(output, run)), None)
+        mine = next((each for each in known.values() if each.spec.path == version_path(output, run)), None)
         if mine is None:
-            kind = ("table" if output.name in tables else "uri_folder") if output.archive == "None" else "uri_file"
+            folder = output.archive == "None" or run.spec.parallel
+            kind = ("table" if output.name in tables else "uri_folder") if folder else "uri_file"
             manifest = _manifest(run, output, str(store), assets, taken, kind)
             return CreateUnowned(manifest, tell=run.metadata.uid)
         about = {key: entry[key] for key in KNOWN if key in entry} | tables.get(output.name, {})
@@ -79,7 +80,7 @@ def _manifest(
             "version": version,
             "type": kind,
             "dataStore": store,
-            "path": output_key(output, run),
+            "path": version_path(output, run),
         },
     }
 

@@ -15,7 +15,7 @@ from millrace.observe.failure import backstop, of_job, of_pod
 from millrace.observe.job import JobFacts
 from millrace.observe.pod import PodFacts
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, progress, suspend, tell, wait
+from millrace.reconcile.outcome import Outcome, awaiting, finish, progress, suspend, tell, wait
 from millrace.reconcile.plan import CreateNextAttempt, Plan
 from millrace.reconcile.queueing import queue_up
 from millrace.reconcile.refusal import refusal
@@ -62,8 +62,7 @@ def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: P
     if newest is None:
         return start(s, attempt + 1)
     charged = before + failure.charged
-    pause = min(RETRY_SECONDS * 2 ** (charged - 1), RETRY_LIMIT) if failure.charged else 0
-    due = over_since(newest, pod, s.now) + timedelta(seconds=pause)
+    due = over_since(newest, pod, s.now) + timedelta(seconds=pause_seconds(charged if failure.charged else 0))
     what = f"attempt {attempt} failed: {failure.reason}: {failure.message}"
     if s.now < due:
         text = f"{what}; the next follows at {render(due)}"
@@ -77,9 +76,7 @@ def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: P
     following = attempt + 1
     started = progress(
         run,
-        phase=Phase.PENDING,
-        reason=Reason.RETRYING,
-        message=what,
+        **awaiting(newest.kueue_queue, Reason.RETRYING, what),
         now=s.now,
         attempt=following,
         job_name=job_name(meta.name, following),
@@ -88,6 +85,11 @@ def after_failure(s: RunSnapshot, jobs: list[JobFacts], failure: Failure, pod: P
     again = CreateNextAttempt(meta.namespace, newest.name, meta.name, meta.uid, following, charged)
     # The status will soon tell of this attempt only.
     return Plan((again, *started, tell(run, Reason.RETRYING, what, warning=True)), again=waiting.NO_POD_SECONDS)
+
+
+def pause_seconds(charged: int) -> int:
+    """What lies between a failed attempt and the next, when so many were charged; none after a disruption."""
+    return min(RETRY_SECONDS * 2 ** (charged - 1), RETRY_LIMIT) if charged else 0
 
 
 def _charged_before(newest: JobFacts | None, attempt: int, pods: Mapping[str, PodFacts]) -> int:

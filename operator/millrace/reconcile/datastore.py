@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from millrace.api.datastore import DataStore
-from millrace.build.job import probe_job
+from millrace.build.chore import probe_job
 from millrace.domain.clock import parse, render
 from millrace.domain.conditions import Mark, find
 from millrace.domain.names import probe_name

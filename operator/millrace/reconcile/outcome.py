@@ -30,6 +30,7 @@ class Outcome:
     pod: PodFacts | None = None
     job: JobFacts | None = None
     versions: Mapping[str, str] = field(default_factory=dict)  # those of the assets that it made, by output
+    status: Mapping[str, Any] = field(default_factory=dict)  # what else is known
 
 
 def _write(run: JobRun, marks: list[Mark], status: dict[str, Any], now: datetime) -> tuple[Action, ...]:
@@ -96,6 +97,14 @@ def assets_of(run: JobRun) -> dict[str, str]:
     return {output.name: output.asset for output in run.spec.outputs if output.asset}
 
 
+def awaiting(queue: str | None, reason: str, message: str) -> dict[str, Any]:
+    """Phase, reason and message of a run whose Job has just been made: `reason`, or that Kueue has to admit it first."""
+    if queue is None:
+        return {"phase": Phase.PENDING, "reason": reason, "message": message}
+    text = f"Kueue has not admitted the Job yet (LocalQueue {queue})"
+    return {"phase": Phase.QUEUED, "reason": Reason.AWAITING_ADMISSION, "message": text}
+
+
 def origin_of_job(job: JobFacts) -> dict[str, str | None]:
     """What a Job knows of its run's Deployment."""
     return {"deploymentId": job.deployment_id, "deploymentRevision": job.deployment_revision}
@@ -152,9 +161,12 @@ def progress(
 ) -> tuple[Action, ...]:
     """The run goes on."""
     started = phase in {Phase.RUNNING, Phase.UPLOADING}
+    admitted = phase is not Phase.QUEUED  # by Kueue, that is
     marks = [
         Mark("Resolved", status=True, reason="Resolved"),
-        Mark("Admitted", status=True, reason="Admitted"),
+        Mark("Admitted", status=True, reason="Admitted")
+        if admitted
+        else Mark("Admitted", status=False, reason=reason, message=message),
         Mark("Started", status=started, reason=reason, message=message),
         Mark("Reconciling", status=True, reason=reason, message=message),
     ]
@@ -166,7 +178,10 @@ def progress(
     if profile:
         status["profile"] = profile
     status |= {key: value for key, value in (origin or {}).items() if value}
-    times: dict[str, Any] = {"admitted": render(now), **(run.status.times.dump() if run.status.times else {})}
+    times: dict[str, Any] = {
+        "admitted" if admitted else "queued": render(now),
+        **(run.status.times.dump() if run.status.times else {}),
+    }
     if attempt and attempt > 1:
         # Each attempt has its own times; a merge patch removes what is null.
         times = {key: value if key in {"queued", "admitted"} else None for key, value in times.items()}
@@ -193,16 +208,21 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
     if run.status.job_name is None:
         resolved = succeeded or outcome.job is not None
         marks.append(Mark("Resolved", status=resolved, reason="Resolved" if resolved else reason, message=message))
+    if pod:
+        marks.append(Mark("Admitted", status=True, reason="Admitted"))
     if pod and pod.container("main").started:
         marks.append(Mark("Started", status=True, reason="Started"))
-    # A Job whose making was never told has admitted the run all the same.
-    admitted = {"admitted": outcome.job.created} if outcome.job else {}
+    # A Job whose making was never told has admitted the run all the same; one of Kueue's, as soon as it had a pod.
+    job, kueues = outcome.job, outcome.job is not None and outcome.job.kueue_queue is not None
+    since = (pod.created if pod else None) if kueues else job and job.created
+    admitted = {"admitted": since} if since else {}
     times = {**admitted, **(run.status.times.dump() if run.status.times else {})}
     status: dict[str, Any] = {
         "phase": outcome.phase.value,
         "reason": None if succeeded else reason,
         "duration": human(now - parse(run.metadata.creation_timestamp)),
-        "times": {**times, **(times_of(pod) if pod else {}), "finished": render(now)},
+        **outcome.status,
+        "times": {**times, **(times_of(pod) if pod else {}), **outcome.status.get("times", {}), "finished": render(now)},
     }
     if outcome.job:
         status |= _identity(run, outcome.job)
@@ -217,7 +237,8 @@ def finish(run: JobRun, outcome: Outcome, now: datetime) -> Plan:
         status["failure"] = {key: value for key, value in status["failure"].items() if value is not None}
     if pod:
         places: Mapping[str, Any] = (outcome.job.places if outcome.job else None) or {}
-        outputs = outputs_of(pod, assets_of(run), outcome.versions)
+        # What one shard has published are parts; the run has outputs when they are merged.
+        outputs = outputs_of(pod, assets_of(run), outcome.versions) if pod.position is None else []
         for entry in outputs:
             if place := places.get("outputs", {}).get(entry["name"]):
                 entry["dataStore"] = place

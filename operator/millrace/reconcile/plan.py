@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.domain.shards import Shards
+
 Manifest = dict[str, Any]
 
 
@@ -34,14 +36,18 @@ class CreateUnowned:
 
 @dataclass(frozen=True)
 class CreateNextAttempt:
-    """POST the Job of a further attempt, made from the previous attempt's Job; `charged` of those before it were."""
+    """POST the Job of a further attempt, made from the previous attempt's Job; `charged` of those before it were.
+
+    `shards`: what it is to know of them, where it is one at shards.
+    """
 
     namespace: str
     previous: str
     run: str
     owner: str
     attempt: int
-    charged: int
+    charged: int = 0
+    shards: Shards | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class EndJob:
-    """Suspends a Job, so that its pod is ended with its grace, and notes why on it."""
+    """Suspends a Job for good, so that its pod is ended with its grace, and notes why on it."""
 
     namespace: str
     name: str
@@ -65,11 +71,12 @@ class EndJob:
 
 @dataclass(frozen=True)
 class StartJob:
-    """Starts a Job that is suspended."""
+    """Starts a Job that is suspended. `parked`: it was made for no pod, and is for one from now on."""
 
     namespace: str
     name: str
     uid: str
+    parked: bool = False
 
 
 @dataclass(frozen=True)

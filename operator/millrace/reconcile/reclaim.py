@@ -44,7 +44,7 @@ def reconcile_reclaim(s: ReclaimSnapshot) -> Plan:
         report = s.pod.container("reclaim").report() if s.pod else {}
         what = f"{report['files']} objects, {report['bytes']} bytes" if "files" in report else "all of it"
         return Plan((_tell(s, Reason.DATA_DELETED, f"{_data(s)} is deleted: {what}", warning=False), done))
-    if not s.job.suspended:
+    if not s.job.parked:
         return _underway(s)
     if s.learned.assets is None or s.now.timestamp() - s.learned.assets > FRESH_SECONDS:
         return Plan((LookForAssets(s.namespace, s.job.uid),))
@@ -54,7 +54,7 @@ def reconcile_reclaim(s: ReclaimSnapshot) -> Plan:
     if s.readers:
         waits = f"{_data(s)} is not deleted yet: {_listed(s.readers)} still read it"
         return Plan((_tell(s, Reason.DATA_IN_USE, waits, warning=False),), again=READ_SECONDS)
-    return Plan((StartJob(s.namespace, s.job.name, s.job.uid),))
+    return Plan((StartJob(s.namespace, s.job.name, s.job.uid, parked=True),))
 
 
 def _underway(s: ReclaimSnapshot) -> Plan:

@@ -168,14 +168,14 @@ def _follow(s: DeploymentSnapshot, job: JobFacts, pod: PodFacts | None, going: s
         kept = f", {report['kept']} kept: they are not what the runs have written" if report.get("kept") else ""
         message = f"retention: {report.get('deleted', 'all')} objects of runs deleted{kept}"
         return Part((*told, _tell(s, Reason.DATA_DELETED, message, warning=False), done))
-    if job.suspended and keeps["waits"]:
+    if job.parked:
         span = age(s.deployment.spec.retention, keeps["waits"])
         if span is None:
             return Part((done,))  # that kind is kept for ever now
         end = parse(keeps["finished"]) + span
         if end > s.now:
             return Part(again=(end - s.now).total_seconds())
-        return Part((StartJob(namespace, job.name, job.uid),))
+        return Part((StartJob(namespace, job.name, job.uid, parked=True),))
     obstacle = obstacle_of(pod) if pod else None
     last = report or (pod.container("keep").last_report() if pod else {})
     if not (obstacle or "message" in last):

@@ -35,8 +35,11 @@ class RunSnapshot:
     stores: Mapping[str, DataStore]
     assets: tuple[DataAsset, ...]  # of the assets that the run names
     asset_objects: frozenset[str]  # names of all DataAssets of the namespace, where the run names one
-    jobs: tuple[JobFacts, ...]
+    jobs: tuple[JobFacts, ...]  # those of its attempts
+    steps: tuple[JobFacts, ...]  # what a parallel run does before and after its shards
+    shard_pods: tuple[PodFacts, ...]  # of the newest attempt at them
     pods: Mapping[str, PodFacts]  # by UID of the Job
+    earlier: tuple[str, bool] | None  # UID of the run that parallel.of names, and whether it is over
     orphans: tuple[PodFacts, ...]  # pods of the run whose Job is gone; looked for only where the run's Job is not there
     config_maps: frozenset[str]  # those of ours in the namespace
     bundle: str | None  # digest of the authorities that the namespace has

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 from millrace.api.base import delta
 from millrace.api.jobrun import Phase
-from millrace.build.job import TooLarge, run_job
+from millrace.build.job import TooLarge
+from millrace.build.parallel import run_jobs
 from millrace.build.revision import authorities, bundle_digest, revision, revision_of_deployment
 from millrace.domain.attempts import Failure
 from millrace.domain.obstacle import Obstacle
 from millrace.domain.reasons import Reason
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Resolved
+from millrace.domain.shards import lacks_earlier, rejected_by_kueue
 from millrace.reconcile import waiting
-from millrace.reconcile.outcome import Outcome, finish, progress, suspend, wait
+from millrace.reconcile.outcome import Outcome, awaiting, finish, progress, suspend, wait
 from millrace.reconcile.plan import Action, Apply, Create, Plan
 from millrace.reconcile.queueing import queue_up
 from millrace.reconcile.refusal import REFUSED_SECONDS, refusal
@@ -40,9 +42,13 @@ def start(s: RunSnapshot, attempt: int) -> Plan:
         found = refusal(s.learned, s.now) or found
     if isinstance(found, Obstacle):
         return hold(s, found)
-    found = replace(found, origin=s.origin)
+    of_deployment = s.deployment.spec.queue.kueue_queue if s.deployment else None
+    queue = run.spec.kueue_queue or of_deployment
+    if rejected := rejected_by_kueue(run, queue) or lacks_earlier(run, s.earlier):
+        return hold(s, rejected)
+    found = replace(found, origin=s.origin, kueue_queue=queue, earlier=s.earlier[0] if s.earlier else None)
     try:
-        job = run_job(found, s.settings, attempt)
+        jobs = run_jobs(found, s.settings, attempt)
     except TooLarge as error:
         return finish(run, Outcome(Phase.FAILED, Failure(Reason.PAYLOAD_TOO_LARGE, str(error))), s.now)
     actions: list[Action] = []
@@ -56,18 +62,16 @@ def start(s: RunSnapshot, attempt: int) -> Plan:
         actions.append(Apply(authorities(run.metadata.namespace, s.ca_bundle)))
     started = progress(
         run,
-        phase=Phase.PENDING,
-        reason=Reason.STARTING,
-        message="the Job was created",
+        **awaiting(found.kueue_queue, Reason.STARTING, "the Job was created"),
         now=s.now,
         attempt=attempt,
-        job_name=job["metadata"]["name"],
+        job_name=jobs[-1]["metadata"]["name"],
         revision=found.revision,
         profile=found.profile,
         origin={"deploymentId": found.origin.uid, "deploymentRevision": found.origin.revision} if found.origin else None,
         assets=found.assets,
     )
-    return Plan((*actions, Create(job), *started), again=waiting.NO_POD_SECONDS)
+    return Plan((*actions, *map(Create, jobs), *started), again=waiting.NO_POD_SECONDS)
 
 
 def hold(s: RunSnapshot, obstacle: Obstacle) -> Plan:

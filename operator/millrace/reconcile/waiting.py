@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from millrace import protocol as p
-from millrace.api.base import seconds
+from millrace.api.base import delta, seconds
 from millrace.api.jobrun import JobRun, Phase
 from millrace.domain.clock import parse
 from millrace.domain.conditions import find
@@ -48,8 +48,13 @@ def is_lost(pod: PodFacts, now: datetime) -> bool:
     return bool(pod.deleted) and not pod.over and now > parse(str(pod.deleted)) + timedelta(seconds=LOST_SECONDS)
 
 
-def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, now: datetime) -> Plan:
-    """The next step of a run whose newest Job has not ended."""
+def follow(
+    run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, now: datetime, *, begun: bool = False
+) -> Plan:
+    """The next step of a run whose newest Job has not ended.
+
+    `begun`: user code of another pod of it has started, so the run is Running, whatever the pod does that is furthest.
+    """
     if job.ended:
         return _ending(run, job, job.ended, pod, now)
     if pod is None:
@@ -74,9 +79,10 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     left = max(limit - age, 1)
     if pod.deleted:
         left = max(min(left, _until_lost(pod, now)), 1)
+    phase = Phase.RUNNING if begun else phase
     if phase in {Phase.PENDING, Phase.BLOCKED}:
         return _pending(run, pod, phase, obstacle, learned, now=now, age=age, left=left)
-    if obstacle and phase is Phase.UPLOADING:
+    if obstacle and (begun or phase is Phase.UPLOADING):
         return Plan(note(run, phase, *obstacle, now), again=left)
     if phase is run.status.phase and run.status.reason is None:
         return Plan(again=left)
@@ -84,6 +90,21 @@ def follow(run: JobRun, job: JobFacts, pod: PodFacts | None, learned: Learned, n
     if quiet > 0:
         return Plan(again=min(quiet, left))
     return Plan(progress(run, phase=phase, reason=phase.value, message="", now=now, pod=pod), again=left)
+
+
+def follow_admission(run: JobRun, job: JobFacts, pod: PodFacts | None, now: datetime) -> Plan:
+    """The next step of a run whose Job Kueue holds: it waits; or its pod is ended, and the next attempt has another Job.
+
+    An attempt has one pod, so that it publishes once: the Job must not be started again, as Kueue would do.
+    """
+    admitted = find(run.status.conditions, "Admitted")
+    if pod or (admitted and admitted.status == "True"):
+        return _end(run, job, Reason.PREEMPTED, f"Kueue has suspended the Job (LocalQueue {job.kueue_queue})")
+    left = (waiting_since(run, now) + delta(run.spec.timeouts.queued) - now).total_seconds()
+    if left <= 0:
+        late = f"it waited for {run.spec.timeouts.queued} (timeouts.queued) for Kueue (LocalQueue {job.kueue_queue})"
+        return _end(run, job, Reason.QUEUE_TIMEOUT, late)
+    return Plan(again=left)
 
 
 def _end(run: JobRun, job: JobFacts, reason: str, message: str) -> Plan:
@@ -131,7 +152,9 @@ def _pending(
         left = min(left, (NO_CONTAINER_SECONDS - age if age < NO_CONTAINER_SECONDS else NO_CONTAINER_SECONDS) + 1)
     if obstacle:
         return Plan((*wait(run, phase, *obstacle, now), *looks), again=left)
-    held = run.status.phase is Phase.BLOCKED or (run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY)
+    held = run.status.phase in {Phase.BLOCKED, Phase.QUEUED} or (
+        run.status.phase is Phase.PENDING and run.status.reason not in UNDERWAY
+    )
     if held:
         text = "the pod is being started"
         return Plan((*progress(run, phase=Phase.PENDING, reason=Reason.STARTING, message=text, now=now), *looks), again=left)
@@ -155,7 +178,9 @@ def _limit(run: JobRun, phase: Phase) -> tuple[float, str, str]:
 
 
 def _without_pod(run: JobRun, job: JobFacts, learned: Learned, now: datetime) -> Plan:
-    age = (now - parse(job.created)).total_seconds()
+    # One that was made suspended was made long ago, and the Job controller notes when it has seen that it is started.
+    since = job.started or (None if job.may_wait else job.created)
+    age = (now - parse(since)).total_seconds() if since else 0
     if age < NO_POD_SECONDS:
         return Plan(again=NO_POD_SECONDS - age + 0.1)
     look = LookForEvents(run.metadata.namespace, job.name, job.uid, run.metadata.uid)

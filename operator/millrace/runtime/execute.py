@@ -12,11 +12,10 @@ from typing import Any
 import structlog
 
 from millrace.build.job import next_job
-from millrace.domain.clock import parse
-from millrace.domain.labels import ENDED
-from millrace.domain.reasons import Reason
+from millrace.build.parallel import next_shards
+from millrace.domain.labels import COMPONENT, ENDED, KUEUE_QUEUE
 from millrace.kube.api import Api, ApiError
-from millrace.kube.resources import BY_KIND, DATAASSET, DEPLOYMENT, EVENT, JOB
+from millrace.kube.resources import BY_KIND, EVENT, JOB
 from millrace.reconcile.plan import (
     Action,
     Apply,
@@ -27,14 +26,11 @@ from millrace.reconcile.plan import (
     Emit,
     EndJob,
     Learned,
-    LookForAssets,
-    LookForDeployment,
-    LookForEvents,
-    LookForJob,
     PatchStatus,
     Plan,
     StartJob,
 )
+from millrace.runtime.looks import Looks
 from millrace.runtime.metrics import API_WRITES
 from millrace.runtime.store import Key, Store
 from millrace.runtime.trim import controller_uid
@@ -43,22 +39,20 @@ log = structlog.get_logger()
 
 REFUSED = {400, 403, 422}
 TOLD = 1000  # Events that are not written again; an older one is, and the API server knows its name
-# Events that tell what is wrong where no status does, and what they are to the user.
-EVENTS = {
-    "FailedCreate": Reason.POD_NOT_CREATED,
-    "FailedMount": Reason.VOLUME_NOT_MOUNTED,
-    "FailedAttachVolume": Reason.VOLUME_NOT_MOUNTED,
-    "FailedCreatePodSandBox": Reason.POD_NOT_CREATED,
-}
-EVENT_REASONS = (
-    ("exceeded quota", Reason.QUOTA_EXCEEDED),
-    ("failed quota", Reason.QUOTA_EXCEEDED),
-    ("violates PodSecurity", Reason.POD_SECURITY),
-)
 
 
 class Stale(Exception):
     """The object has changed since it was read: decide again."""
+
+
+def is_taken(meta: dict[str, Any], made: dict[str, Any]) -> bool:
+    """Whether Kueue has taken the Job of a run that was not made for it, as where a namespace has a LocalQueue `default`.
+
+    Then the run waits for Kueue, which the plan did not know.
+    """
+    labels = meta.get("labels") or {}
+    ours = labels.get(COMPONENT) == "run"
+    return ours and KUEUE_QUEUE not in labels and KUEUE_QUEUE in (made["metadata"].get("labels") or {})
 
 
 class Executor:
@@ -67,6 +61,18 @@ class Executor:
     def __init__(self, api: Api, store: Store, started: Callable[[Key], None] = lambda _: None) -> None:
         self._api, self._store, self._started = api, store, started
         self.learned: dict[str, Learned] = {}
+        self._handlers: dict[type[Action], Callable[[Any], Awaitable[bool]]] = {
+            Create: self._create,
+            CreateUnowned: self._create_unowned,
+            CreateNextAttempt: self._next,
+            Apply: self._apply,
+            EndJob: self._end,
+            StartJob: self._start,
+            Delete: self._delete,
+            PatchStatus: self._patch_status,
+            Emit: self._emit,
+            **Looks(api, store, self._learn).handlers,
+        }
         self._told: deque[str] = deque(maxlen=TOLD)
 
     async def execute(self, plan: Plan) -> bool:
@@ -76,7 +82,7 @@ class Executor:
         """
         try:
             for action in plan.actions:
-                if await self._handlers[type(action)](self, action):
+                if await self._handlers[type(action)](action):
                     return True
         except ApiError as error:
             if not error.namespace_goes:
@@ -101,7 +107,7 @@ class Executor:
         self._keep(kind, made)
         if kind == "Job":
             self._started(Key(owner["kind"], meta["namespace"], owner["name"]))
-        return False
+        return is_taken(meta, made)
 
     def _keep(self, kind: str, made: dict[str, Any]) -> None:
         """Takes a child into the store. But a run needs a pass of its own, so it stays news for the watch."""
@@ -122,7 +128,7 @@ class Executor:
             raise Stale(f"{kind} {meta['name']} is gone again")
         if controller_uid(found) == owner["uid"]:
             self._keep(kind, found)
-            return False
+            return is_taken(meta, found)
         if taken:
             return await self._emit(taken)
         owners = found["metadata"].get("ownerReferences") or []
@@ -142,9 +148,10 @@ class Executor:
     async def _next(self, action: CreateNextAttempt) -> bool:
         previous = await self._api.get(JOB, action.namespace, action.previous)
         if previous is None or controller_uid(previous) != action.owner:
-            known = self.learned.get(action.owner, Learned()).absent_jobs
-            self._learn(action.owner, absent_jobs=known | {action.previous})
+            self._learn(action.owner, absent_job=action.previous)
             raise Stale(f"Job {action.previous} is gone")
+        if action.shards:
+            return await self._post(next_shards(previous, action.run, action.attempt, action.shards))
         return await self._post(next_job(previous, action.run, action.attempt, action.charged))
 
     async def _create_unowned(self, action: CreateUnowned) -> bool:
@@ -176,13 +183,14 @@ class Executor:
 
     async def _end(self, action: EndJob) -> bool:
         note = {"annotations": {ENDED: f"{action.reason}: {action.message}"}}
-        return await self._suspend(action, note, suspend=True)
+        # Kueue starts what it has admitted, whoever has suspended it: without any time it fails before it has a pod.
+        return await self._patch_job(action, note, {"suspend": True, "activeDeadlineSeconds": 0})
 
     async def _start(self, action: StartJob) -> bool:
-        return await self._suspend(action, {}, suspend=False)
+        return await self._patch_job(action, {}, {"suspend": False, **({"parallelism": 1} if action.parked else {})})
 
-    async def _suspend(self, action: EndJob | StartJob, note: dict[str, Any], *, suspend: bool) -> bool:
-        patch = {"metadata": {"uid": action.uid, **note}, "spec": {"suspend": suspend}}
+    async def _patch_job(self, action: EndJob | StartJob, note: dict[str, Any], spec: dict[str, Any]) -> bool:
+        patch = {"metadata": {"uid": action.uid, **note}, "spec": spec}
         try:
             self._store.put("Job", await self._api.merge(JOB, action.namespace, action.name, patch))
             API_WRITES.labels("patch", "Job").inc()
@@ -243,65 +251,8 @@ class Executor:
         self._told.append(digest)
         return False
 
-    async def _look_for_job(self, action: LookForJob) -> bool:
-        found = await self._api.get(JOB, action.namespace, action.name)
-        if found is not None and controller_uid(found) == action.owner:
-            self._store.put("Job", found)
-        else:
-            known = self.learned.get(action.owner, Learned()).absent_jobs
-            self._learn(action.owner, absent_jobs=known | {action.name})
-        return True
-
-    async def _look_for_deployment(self, action: LookForDeployment) -> bool:
-        found = await self._api.get(DEPLOYMENT, action.namespace, action.name)
-        if found is not None and found["metadata"]["uid"] == action.uid:
-            self._store.put("Deployment", found)
-        else:
-            self._learn(action.run, absent_deployment=action.uid)
-        return True
-
-    async def _look_for_events(self, action: LookForEvents) -> bool:
-        selector = f"involvedObject.uid={action.uid},type=Warning"
-        found = [
-            event
-            async for page in self._api.pages(EVENT, action.namespace, field_selector=selector)
-            for event in page
-            if event.get("reason") in EVENTS
-        ]
-        newest = max(found, key=_seen, default=None)
-        message = newest["message"] if newest else ""
-        reason = next((reason for text, reason in EVENT_REASONS if text in message), "") if newest else ""
-        reason = reason or (EVENTS[newest["reason"]] if newest else "")
-        self._learn(action.owner, events=(action.uid, reason, message[:512], time.time()))
-        return True
-
-    async def _look_for_assets(self, action: LookForAssets) -> bool:
-        async for page in self._api.pages(DATAASSET, action.namespace):
-            for found in page:
-                self._store.put("DataAsset", found)
-        self._learn(action.owner, assets=time.time())
-        return True
-
-    def _learn(self, uid: str, **facts: Any) -> None:
-        self.learned[uid] = replace(self.learned.get(uid, Learned()), **facts)
-
-    _handlers: dict[type[Action], Callable[[Executor, Any], Awaitable[bool]]] = {
-        Create: _create,
-        CreateUnowned: _create_unowned,
-        CreateNextAttempt: _next,
-        Apply: _apply,
-        EndJob: _end,
-        StartJob: _start,
-        Delete: _delete,
-        PatchStatus: _patch_status,
-        Emit: _emit,
-        LookForJob: _look_for_job,
-        LookForDeployment: _look_for_deployment,
-        LookForEvents: _look_for_events,
-        LookForAssets: _look_for_assets,
-    }
-
-
-def _seen(event: dict[str, Any]) -> float:
-    stamp = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return parse(stamp).timestamp()
+    def _learn(self, uid: str, *, absent_job: str | None = None, **facts: Any) -> None:
+        known = self.learned.get(uid, Learned())
+        if absent_job:
+            facts["absent_jobs"] = known.absent_jobs | {absent_job}
+        self.learned[uid] = replace(known, **facts)

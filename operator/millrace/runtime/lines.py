@@ -44,7 +44,8 @@ def asks(run: dict[str, Any]) -> bool:
     meta, spec, status = run["metadata"], run["spec"], run["status"]
     phase = status.get("phase")
     blocked = phase == "Blocked" and status.get("reason") in OF_ALL
-    waits = phase in {None, "Queued"} or blocked or (phase == "Pending" and not status.get("jobName"))
+    queued = phase == "Queued" and status.get("reason") != Reason.AWAITING_ADMISSION  # by Kueue: that one has its slot
+    waits = phase is None or queued or blocked or (phase == "Pending" and not status.get("jobName"))
     return waits and not (spec.get("suspend") or spec.get("cancel") or "deletionTimestamp" in meta)
 
 

@@ -31,7 +31,7 @@ from millrace.runtime.left import left
 from millrace.runtime.lines import deployment_of, place_of
 from millrace.runtime.made import made_run
 from millrace.runtime.store import Key, Store
-from millrace.runtime.trim import Object, controller_uid
+from millrace.runtime.trim import Object, controller_uid, is_terminal
 from millrace.runtime.typed import newest_pod, stores_of, valid
 
 
@@ -51,6 +51,13 @@ def _bundle(store: Store, namespace: str) -> str | None:
     return found["metadata"]["annotations"].get(BUNDLE) if found else None
 
 
+def _earlier(store: Store, run: JobRun) -> tuple[str, bool] | None:
+    """The run that spec.parallel.of names."""
+    named = run.spec.parallel.of if run.spec.parallel else None
+    found = store.get(Key("JobRun", run.metadata.namespace, named)) if named else None
+    return (found["metadata"]["uid"], is_terminal(found)) if found else None
+
+
 def run_snapshot(
     store: Store, key: Key, learned: Learned, settings: Settings, ca_bundle: str | None, now: datetime
 ) -> RunSnapshot | None:
@@ -61,8 +68,10 @@ def run_snapshot(
     made = made_run(store, key, found)
     run = made.run
     group = deployment_of(found)
-    jobs = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
-    pods = {job.uid: newest_pod(store, job.uid) for job in jobs}
+    owned = tuple(read_job(job) for job in store.owned(run.metadata.uid, "Job"))
+    jobs = tuple(job for job in owned if not job.step)
+    pods = {job.uid: newest_pod(store, job.uid) for job in owned if not job.shards}
+    shards = max((job for job in jobs if job.shards), key=lambda job: job.attempt, default=None)
     assets = named_assets(run, made.function)
     return RunSnapshot(
         run=run,
@@ -77,8 +86,11 @@ def run_snapshot(
         if assets
         else frozenset(),
         jobs=jobs,
+        steps=tuple(job for job in owned if job.step),
+        shard_pods=tuple(read_pod(pod) for pod in store.owned(shards.uid, "Pod")) if shards else (),
         pods={uid: pod for uid, pod in pods.items() if pod},
-        orphans=_orphans(store, run, jobs),
+        earlier=_earlier(store, run),
+        orphans=_orphans(store, run, owned),
         config_maps=frozenset(config_map["metadata"]["name"] for config_map in store.within("ConfigMap", key.namespace)),
         bundle=_bundle(store, key.namespace),
         ca_bundle=ca_bundle,

@@ -44,7 +44,8 @@ def _our_annotations(meta: Object) -> Object:
 def _trim_job(obj: Object) -> Object:
     meta = _metadata(obj)
     meta["annotations"] = _our_annotations(meta)
-    return {"metadata": meta, "spec": _pick(obj.get("spec") or {}, ("suspend",)), "status": obj.get("status") or {}}
+    spec = _pick(obj.get("spec") or {}, ("suspend", "parallelism"))
+    return {"metadata": meta, "spec": spec, "status": obj.get("status") or {}}
 
 
 def is_terminal(run: Object) -> bool:

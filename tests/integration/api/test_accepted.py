@@ -54,6 +54,7 @@ ACCEPTED: dict[str, Object] = {
     "quantity as text": run("text", scratch={"size": "1.5Gi"}),
     "the longest name": run(LONGEST_NAME),
     "duration in parts": run("duration", timeouts={"running": "1d2h30m", "queued": "0s"}),
+    "shards": run("shards", parallel={"shards": 1000, "parallelism": 4, "maxFailedShards": 999, "input": "data"}),
     "environment": run(
         "environment",
         environmentVariables={"A": "", "_x9": "$(HOME) $$ 'quoted' \n\ttext", "LARGE": "\U0001f600" * 8000},
@@ -83,7 +84,7 @@ ACCEPTED: dict[str, Object] = {
         action="job",
         executionRule="manual",
         concurrency=7,
-        queue={"whenFull": "SkipNew", "maxLength": 3},
+        queue={"whenFull": "SkipNew", "maxLength": 3, "kueueQueue": "team-a"},
         template={"parameters": PARAMETERS, "affinity": AFFINITY, "timeouts": {"running": "1h"}, "logs": "None"},
     ),
     "Deployment with the longest name": deployment(LONGEST_NAME),

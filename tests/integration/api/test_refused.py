@@ -72,6 +72,11 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "another mode": (deployment(deploymentMode="x"), "spec.deploymentMode", 'supported values: "elastic"'),
     "another rule": (deployment(executionRule="x"), "spec.executionRule", "supported values: "),
     "no slot": (deployment(concurrency=0), "spec.concurrency", "greater than or equal to 1"),
+    "a queue of Kueue whose name is no label": (
+        deployment(queue={"kueueQueue": "q" * 64}),
+        "spec.queue.kueueQueue",
+        "Too long",
+    ),
     "nothing waits and the oldest goes": (
         deployment(queue={"whenFull": "CancelOldest", "maxLength": 0}),
         "spec.queue.maxLength",
@@ -255,6 +260,40 @@ REFUSED: dict[str, tuple[Object, str, str]] = {
     "quantity": (run(scratch={"size": "10 GB"}), "spec.scratch.size", BODY),
     "negative quantity": (run(scratch={"size": "-1Gi"}), "spec.scratch.size", BODY),
     "negative integer quantity": (run(scratch={"size": -1}), "spec.scratch.size", "should be greater than or equal to 1"),
+    "parallel without shards": (run(parallel={}), "spec.parallel.shards", "Required value"),
+    "no shard": (run(parallel={"shards": 0}), "spec.parallel.shards", "should be greater than or equal to 1"),
+    "too many shards": (run(parallel={"shards": 1001}), "spec.parallel.shards", "should be less than or equal to 1000"),
+    "no shard at a time": (
+        run(parallel={"shards": 1, "parallelism": 0}),
+        "spec.parallel.parallelism",
+        "should be greater than or equal to 1",
+    ),
+    "all shards may fail": (
+        run(parallel={"shards": 3, "maxFailedShards": 3}),
+        "spec.parallel.maxFailedShards",
+        "maxFailedShards must be less than shards",
+    ),
+    "shards again, of no run": (run(parallel={"shards": 3, "only": [1]}), "spec.parallel.only", "of and only go together"),
+    "a run again, and no shard of it": (
+        run(parallel={"shards": 3, "of": "r"}),
+        "spec.parallel.only",
+        "of and only go together",
+    ),
+    "a shard that there is not": (
+        run(parallel={"shards": 3, "of": "r", "only": [3]}),
+        "spec.parallel.only",
+        "a shard is a number from 0 to shards - 1",
+    ),
+    "shards of a run that Kueue admits": (
+        run(parallel={"shards": 3}, kueueQueue="team-a"),
+        "spec.kueueQueue",
+        "kueueQueue and parallel exclude each other",
+    ),
+    "shards of runs that Kueue admits": (
+        deployment(queue={"kueueQueue": "team-a"}, template={"parallel": {"shards": 3}}),
+        "spec.queue",
+        "queue.kueueQueue and template.parallel exclude each other",
+    ),
     "negative retries": (run(retries=-1), "spec.retries", "should be greater than or equal to 0"),
     "too many retries": (run(retries=101), "spec.retries", "should be less than or equal to 100"),
     "retries as text": (run(retries="1"), "spec.retries", TYPE + "integer"),
@@ -346,6 +385,8 @@ CHANGES: dict[str, tuple[Object, str]] = {
     "logs": ({"logs": "None"}, "logs"),
     "timeouts": ({"timeouts": {"running": "2h"}}, "timeouts"),
     "retries": ({"retries": 2}, "retries"),
+    "kueueQueue": ({"kueueQueue": "b"}, "kueueQueue"),
+    "parallel": ({"parallel": {"shards": 3}}, "parallel"),
 }
 BEFORE: Object = {
     "description": "a",
@@ -371,6 +412,7 @@ BEFORE: Object = {
     "logs": "Archive",
     "timeouts": {"running": "1h"},
     "retries": 1,
+    "parallel": {"shards": 2},
 }
 WHAT_TO_DO = "create a new one instead"
 

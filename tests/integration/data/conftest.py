@@ -14,7 +14,7 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 
 from integration.data.servers import ACCESS, SECRET, Bucket, Handler, Proxy, Server, running_minio
 from integration.data.witnesses import AnyBucket, Container, GoogleBucket, azure_client, google_client
-from millrace.data import Store
+from millrace.data import Store, open_store
 from support.emulators import running_azurite, running_fake_gcs
 from support.identities import Authority, running_authority
 
@@ -84,6 +84,18 @@ def gcs_bucket(fake_gcs: tuple[str, Path], authority: Authority) -> Iterator[Goo
 @pytest.fixture
 def store(bucket: AnyBucket) -> Store:
     return bucket.store()
+
+
+@pytest.fixture(params=["s3", "azure", "gcs", "folder"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, str]]:
+    """A store of each kind, with a prefix, and its kind."""
+    if request.param == "folder":
+        yield open_store({"name": "folder", "folder": str(tmp_path / "store")}, None), "folder"
+        return
+    bucket: AnyBucket = request.getfixturevalue(f"{request.param}_bucket")
+    store = bucket.store(prefix="team")
+    yield store, request.param
+    store.close()
 
 
 @pytest.fixture

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.data.servers import Bucket, Proxy
-from integration.data.witnesses import AnyBucket
 from millrace.data import DataError, Store, open_store
 from millrace.data.remove import remove
 
 BESIDE = {"heart/30/a.csv": b"a", "heart/3.csv": b"bb", "other/x": b"c", "heart/3/.millrace/runs/u/commit.json": b"{}"}
 DATA = {"heart/3/a.csv": b"aaa", "heart/3/sub/b c.csv": b"b", "heart/3/sub/ünï": b"", "heart/3/odd/": b""}
-
-
-@pytest.fixture(params=["s3", "azure", "gcs", "folder"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, str]]:
-    if request.param == "folder":
-        yield open_store({"name": "folder", "folder": str(tmp_path / "store")}, None), "folder"
-        return
-    bucket: AnyBucket = request.getfixturevalue(f"{request.param}_bucket")
-    store = bucket.store(prefix="team")
-    yield store, request.param
-    store.close()
 
 
 def fill(store: Store, files: dict[str, bytes]) -> None:

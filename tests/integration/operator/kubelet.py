@@ -11,7 +11,7 @@ from support.apiserver import Object
 from support.waiting import wait_for
 
 JOB_LABEL = "batch.kubernetes.io/job-name"
-INIT = {"stage"}
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 def stamp() -> str:
@@ -20,13 +20,14 @@ def stamp() -> str:
 
 
 class Pod:
-    """The pod of a Job."""
+    """The pod of a Job, of an Indexed one that with the completion index."""
 
-    def __init__(self, rig: Rig, job: str, *, seconds: float = PATIENCE) -> None:
+    def __init__(self, rig: Rig, job: str, index: int | None = None, *, seconds: float = PATIENCE) -> None:
         self._rig = rig
-        self.object: Object = wait_for(f"the pod of {job}", lambda: _pod(rig, job), seconds=seconds, poll=POLL)
+        self.object: Object = wait_for(f"the pod of {job}", lambda: _pod(rig, job, index), seconds=seconds, poll=POLL)
         self.name: str = self.object["metadata"]["name"]
         spec = self.object["spec"]
+        self._init = {container["name"] for container in spec.get("initContainers", [])}
         self._states: dict[str, Object] = {
             container["name"]: {"waiting": {"reason": "PodInitializing"}}
             for container in (*spec.get("initContainers", []), *spec["containers"])
@@ -56,7 +57,7 @@ class Pod:
 
     def running(self, container: str = "main") -> Pod:
         """A container that runs."""
-        self._phase = "Pending" if container in INIT else "Running"
+        self._phase = "Pending" if container in self._init else "Running"
         self._states[container] = {"running": {"startedAt": stamp()}}
         return self
 
@@ -83,7 +84,7 @@ class Pod:
         """Writes the status."""
         statuses: dict[str, list[Any]] = {"initContainerStatuses": [], "containerStatuses": []}
         for name, state in self._states.items():
-            group = statuses["initContainerStatuses" if name in INIT else "containerStatuses"]
+            group = statuses["initContainerStatuses" if name in self._init else "containerStatuses"]
             group.append(
                 {
                     "name": name,
@@ -99,10 +100,17 @@ class Pod:
         return self
 
 
-def _pod(rig: Rig, job: str) -> Object | None:
+def _pod(rig: Rig, job: str, index: int | None) -> Object | None:
     rig.server.check()
-    found = rig.api.list("pods", rig.namespace, labelSelector=f"{JOB_LABEL}={job}")
+    which = f"{JOB_LABEL}={job}" if index is None else f"{JOB_LABEL}={job},{INDEX_LABEL}={index}"
+    found = rig.api.list("pods", rig.namespace, labelSelector=which)
     return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
+
+
+def pods(rig: Rig, job: str) -> list[str]:
+    """Names of the pods of a Job."""
+    found = rig.api.list("pods", rig.namespace, labelSelector=f"{JOB_LABEL}={job}")
+    return [pod["metadata"]["name"] for pod in found]
 
 
 def succeed(rig: Rig, job: str) -> None:

@@ -78,9 +78,14 @@ def _over(run: Object, jobs: dict[str, Object]) -> bool:
     """Whether the Jobs of a run that is over are what its status says: none goes on, and the newest ended as the run."""
     status, uid = run["status"], run["metadata"]["uid"]
     own = {job["metadata"]["name"]: job for job in jobs.values() if _owner(job, "JobRun") == uid}
+    steps = {name for name, job in own.items() if "millrace.dev/step" in job["metadata"]["labels"]}
+    if not all(_true(own.pop(name)) for name in steps):
+        return False
     if len(own) > status.get("attempt", 0):
         return False
     newest = own.pop(status.get("jobName", ""), None)
+    if newest and "shards" in status:  # of which some may fail: its own verdict is not the run's
+        return bool(_true(newest)) and all(_true(job) for job in own.values())
     return (newest is None or OVER[status["phase"]] in _true(newest)) and all(_true(job) for job in own.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from integration.operator.kubelet import answer_probe
+from integration.operator.kubelet import answer_probe, pods
 from integration.operator.rig import Rig, operator, patiently
 from support.apiserver import ApiServer, Object
 from support.store import data_store
@@ -28,7 +28,7 @@ def reclaims(rig: Rig) -> dict[str, bool]:
     """Whether each Job that deletes data has been started."""
     jobs = rig.api.list("jobs", rig.namespace, labelSelector="millrace.dev/component=chore")
     found = (job for job in jobs if "millrace.dev/reclaims" in job["metadata"].get("annotations", {}))
-    return {job["metadata"]["name"].partition("-reclaim-")[0]: not job["spec"]["suspend"] for job in found}
+    return {job["metadata"]["name"].partition("-reclaim-")[0]: job["spec"]["parallelism"] > 0 for job in found}
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["while it works", "while it is away"])
@@ -47,6 +47,24 @@ def test_a_deletion_is_noticed(api_server: ApiServer, away: bool) -> None:
             rig.start()
         patiently("the Job is started", lambda: reclaims(rig).get("goes"))
         assert reclaims(rig) == {"goes": True, "stays": False}
+
+
+def test_a_job_that_somebody_else_resumes_waits_all_the_same(api_server: ApiServer) -> None:
+    """As Kueue does it, where a namespace has a LocalQueue `default`."""
+    with operator(api_server) as rig:
+        prepare(rig)
+        made = asset(rig, "heart", "heart")
+        name = f"heart-reclaim-{made['metadata']['uid'][:8]}"
+        rig.api.merge("jobs", rig.namespace, name, {"spec": {"suspend": False}})
+        patiently("it is resumed", lambda: rig.api.get("jobs", rig.namespace, name)["status"].get("startTime"))
+        assert pods(rig, name) == []
+        rig.api.delete("dataassets", rig.namespace, "heart")
+        patiently("it has its pod once the DataAsset is gone", lambda: pods(rig, name))
+        rig.api.merge("jobs", rig.namespace, name, {"spec": {"suspend": True}})
+        patiently("its pod is taken away", lambda: not pods(rig, name))
+        asset(rig, "later", "later")
+        patches = [request for request in rig.proxy.log if (request.verb, request.name) == ("patch", name)]
+        assert len(patches) == 1, "it is Kueue's to start it again"
 
 
 def test_data_that_another_one_names_is_kept_and_so_is_a_name_that_came_back(api_server: ApiServer) -> None:

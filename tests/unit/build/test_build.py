@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from fixtures.objects import DATA, SETTINGS, function, run, store
 from millrace import protocol as p
 from millrace.api.base import Metadata
-from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, probe_job, run_job
+from millrace.build.chore import probe_job
+from millrace.build.job import DEADLINE_LIMIT, TooLarge, next_job, run_job
+from millrace.build.parallel import next_shards, run_jobs
 from millrace.build.plan import quantity
 from millrace.build.pod import compact, escaped
 from millrace.build.stores import AZURE_IDENTITY, AZURE_WITHOUT
 from millrace.domain.labels import CHARGED
 from millrace.domain.resolve import resolve
 from millrace.domain.resolved import Resolved
+from millrace.domain.shards import Shards
 
 Object = dict[str, Any]
 KEYS = {"credentials": {"secretRef": {"name": "lake-keys"}}}
@@ -215,6 +218,16 @@ def test_the_jobs_own_deadline_is_behind_all_others_and_within_bounds(running: s
     plan = json.loads(manifest["spec"]["template"]["metadata"]["annotations"][p.PLAN_ANNOTATION])
     deadline = manifest["spec"]["activeDeadlineSeconds"]
     assert plan["limits"]["running"] < deadline <= DEADLINE_LIMIT
+
+
+def test_shards_have_time_for_their_rounds_and_a_further_attempt_no_more() -> None:
+    alone = run_job(resolved({}), SETTINGS, 1)["spec"]["activeDeadlineSeconds"]
+    first = run_jobs(resolved({"parallel": {"shards": 8, "parallelism": 3}}), SETTINGS, 1)[-1]
+    assert first["spec"]["activeDeadlineSeconds"] == 3 * alone
+    again = next_shards(first, "score", 2, Shards(count=8, only=[0, 1, 2, 3]))
+    assert again["spec"]["activeDeadlineSeconds"] == 3 * alone
+    long = run_jobs(resolved({"parallel": {"shards": 8, "parallelism": 3}, "timeouts": {"running": "9999d"}}), SETTINGS, 1)
+    assert long[-1]["spec"]["activeDeadlineSeconds"] <= DEADLINE_LIMIT
 
 
 @pytest.mark.parametrize(

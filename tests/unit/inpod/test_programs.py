@@ -94,4 +94,4 @@ def test_warnings_are_counted() -> None:
 @pytest.mark.parametrize("arguments", [[], ["main"], ["stage", "collect"]])
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert "stage|collect|probe" in capsys.readouterr().err
+    assert "stage|collect|plan|merge|probe" in capsys.readouterr().err

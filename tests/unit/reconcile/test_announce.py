@@ -16,6 +16,7 @@ from fixtures.objects import (
     over,
     pod,
     run,
+    running,
     snapshot,
     stamp,
     started_status,
@@ -23,6 +24,7 @@ from fixtures.objects import (
 )
 from millrace.api.jobrun import JobRun
 from millrace.domain.queue import Line
+from millrace.domain.shards import Shards
 from millrace.reconcile.plan import Emit, Plan
 from millrace.reconcile.run import reconcile_run
 from millrace.reconcile.snapshot import RunSnapshot
@@ -141,3 +143,46 @@ def test_a_waiting_run_is_looked_at_again_when_it_would_be_late() -> None:
     plan = reconcile_run(of(subject, "Late", now=100, line=TAKEN))
     assert (plan.actions, plan.again) == ((), 501)
     assert (reconcile_run(of(subject, "Failed", now=100, line=TAKEN)).again or 0) > 501
+
+
+SHARDS = {"parallel": {"shards": 2}}
+WAITS = job(shards=Shards(count=2), suspended=True, active=0)
+PLAN = replace(job(step="plan"), name="score-plan", uid="job-plan")
+
+
+def ended_shards(*codes: int, **changes: Any) -> dict[str, Any]:
+    """Jobs and pods of a run whose shards are over with these exit codes."""
+    pods = tuple(
+        pod(over(code=code), phase="Failed" if code else "Succeeded", position=position, name=f"score-{position}")
+        for position, code in enumerate(codes)
+    )
+    return {"jobs": (job(shards=Shards(count=2), **changes),), "shard_pods": pods}
+
+
+@pytest.mark.parametrize(
+    ("spec", "seen", "expected"),
+    [
+        ({}, ended_shards(0, 0), ["Succeeded"]),
+        ({}, ended_shards(0, 1), ["Failed"]),
+        ({"cancel": True}, ended_shards(0, 1, ended=("Cancelled", "why"), suspended=True), ["Cancelled"]),
+        ({"retries": 1}, ended_shards(0, 1), []),
+    ],
+)
+def test_the_end_of_a_run_in_shards_is_noted_once_and_that_of_a_shard_is_not(
+    spec: dict[str, Any], seen: dict[str, Any], expected: list[str]
+) -> None:
+    subject = deployed(started_status(phase="Running", reason=None), **SHARDS, **spec)
+    plan = reconcile_run(of(subject, "Succeeded", "Failed", "Cancelled", now=12, **seen))
+    assert [transition for transition, _ in noted(plan)] == expected
+
+
+def test_a_run_is_late_where_its_shards_find_no_node_and_not_while_its_input_is_sliced() -> None:
+    staged = deployed(started_status(phase="Staging", reason=None), **SHARDS)
+    slicing = of(staged, "Late", now=700, jobs=(WAITS,), steps=(PLAN,), pods={"job-plan": pod(running("stage", since=5))})
+    assert noted(reconcile_run(slicing)) == []
+    nowhere = pod(phase="Pending", position=0, scheduled=False, unschedulable="no node", created=90)
+    shards = job(shards=Shards(count=2), started=stamp(90))
+    plan = reconcile_run(of(staged, "Late", now=700, jobs=(shards,), shard_pods=(nowhere,)))
+    assert noted(plan) == [("Late", stamp(600))]
+    [status] = status_writes(plan)
+    assert (status["phase"], status["reason"]) == ("Pending", "Unschedulable")

@@ -86,7 +86,7 @@ def test_it_waits_for_the_runs_that_read_it() -> None:
 
 
 def test_what_is_in_its_way_is_told_and_its_end_too() -> None:
-    started = {"suspended": False, "active": 1}
+    started = {"parked": False, "active": 1}
     assert reconcile_reclaim(snapshot(job=started)).actions == ()
     failing = pod(over("reclaim", code=1, message={"reason": "AccessDenied", "message": "minio.test/lake: no right"}))
     [event] = reconcile_reclaim(snapshot(job=started, pod=failing)).actions

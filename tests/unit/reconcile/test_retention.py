@@ -102,7 +102,7 @@ def test_what_outlives_its_run_goes_when_it_is_old_enough_by_the_age_of_that_day
     retention = {"runs": {"amount": 1}, "artifacts": {"age": "100s"}}
     _, made = seen(retention, OLD, NEW).actions
     job = facts(made)
-    assert job.suspended
+    assert job.parked
     waits = seen(retention, NEW, jobs=[(job, None)])
     assert (waits.actions, waits.again) == ((), 40)
     assert brief(seen({"artifacts": {"age": "50s"}}, NEW, jobs=[(job, None)])) == ["StartJob"]
@@ -110,7 +110,7 @@ def test_what_outlives_its_run_goes_when_it_is_old_enough_by_the_age_of_that_day
     for kept in (None, {"logs": {"age": "1d"}}):  # nothing has an age any more: it is kept for ever
         assert brief(seen(kept, NEW, jobs=[(job, None)])) == ["delete Job"]
     assert [type(each) for each in seen(retention, NEW, jobs=[(job, None)], ended=()).actions] == []
-    started = replace(job, suspended=False)
+    started = replace(job, parked=False)
     assert StartJob not in [type(each) for each in seen({"artifacts": {"age": "50s"}}, jobs=[(started, None)]).actions]
 
 
@@ -177,7 +177,7 @@ def test_a_job_has_the_stores_in_which_the_commit_record_may_be() -> None:
 def test_runs_that_stay_are_told_what_is_gone_and_what_is_in_the_way_is_told() -> None:
     retention = {"artifacts": {"age": "30s"}}
     [made] = seen(retention, OLD, NEW).actions
-    started = facts(made, suspended=False)
+    started = facts(made, parked=False)
     assert brief(seen(retention, OLD, NEW, jobs=[(started, None)])) == []
     stuck = pod(waiting_for("keep", "CreateContainerConfigError", 'secret "lake" not found'))
     [event] = seen(retention, OLD, NEW, jobs=[(started, stuck)]).actions

@@ -69,6 +69,10 @@ ASKS: dict[str, tuple[Object, bool]] = {
     "not looked at yet": (run("a"), True),
     "queued": (run("a", "Queued"), True),
     "queued for another attempt": (run("a", "Queued", status={"jobName": "a"}), True),
+    "it has its slot and waits for Kueue": (
+        run("a", "Queued", status={"jobName": "a", "reason": "AwaitingAdmission"}),
+        False,
+    ),
     "its store is being checked": (run("a", "Pending"), True),
     "blocked by something of its own": (run("a", "Blocked", status={"reason": "DataStoreNotReady"}), False),
     "its Deployment is not there, like that of all others": (

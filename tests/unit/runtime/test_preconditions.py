@@ -48,6 +48,11 @@ async def test_a_job_is_ended_by_its_uid() -> None:
     assert (await sent(EndJob("tenant", "score", "job-uid", "Cancelled", "why")))["metadata"]["uid"] == "job-uid"
 
 
+async def test_a_job_is_ended_for_good_whoever_starts_it_again() -> None:
+    body = await sent(EndJob("tenant", "score", "job-uid", "Cancelled", "why"))
+    assert body["spec"] == {"suspend": True, "activeDeadlineSeconds": 0}
+
+
 async def test_a_job_is_deleted_by_its_uid() -> None:
     assert (await sent(Delete("Job", "tenant", "score", "job-uid")))["preconditions"] == {"uid": "job-uid"}
 

@@ -37,14 +37,24 @@ def main(fd: int) -> None:
     with os.fdopen(os.dup(fd), "rb") as file:
         call = marshal.load(file)  # noqa: S302 - written by process 1, below a name that is already gone
     report = Report(fd)
-    module_name, _, name = call["handler"].rpartition(":")
-    handler = _find(module_name or "main", name, call["source"], report)
-    positional, named = _bind(handler, call, report)
+    try:
+        handler = find(call["handler"], call["source"])
+        positional, named = bind(handler, call["handler"], call["parameters"], call["inputs"])
+    except Refused as error:
+        report.refuse(error.exit_code, str(error))
     result = _finish(handler(*positional, **named))
     if result is not None and call["outputs"]:
         _hand_over(result, call["outputs"], report)
     elif result is not None:
         _log_result(result)
+
+
+class Refused(Exception):
+    """The handler is not there, or cannot be called with what it is given; exit_code says which."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Report:
@@ -75,21 +85,27 @@ class Report:
         sys.exit(code)
 
 
-def _find(module_name: str, name: str, source: str | None, report: Report) -> Callable[..., Any]:
+def find(handler: str, source: str | None) -> Callable[..., Any]:
+    """The callable of MODULE:FUNCTION, or of FUNCTION in `main`; `source`: the folder to tell of.
+
+    Raises Refused; what the import of the module raises.
+    """
     import importlib
 
+    module_name, _, name = handler.rpartition(":")
+    module_name = module_name or "main"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise  # the module is there and imports something that is not
-        report.refuse(HANDLER_NOT_FOUND, f"no module {module_name}: {_modules(source)}")
+        raise Refused(HANDLER_NOT_FOUND, f"no module {module_name}: {_modules(source)}") from None
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         what = "is not callable" if found is not None else "is not there"
-        report.refuse(HANDLER_NOT_FOUND, f"handler {name} {what} in module {module_name}: {_callables(module)}")
+        raise Refused(HANDLER_NOT_FOUND, f"handler {name} {what} in module {module_name}: {_callables(module)}")
     return found  # type: ignore[no-any-return]
 
 
@@ -116,13 +132,18 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _bind(handler: Callable[..., Any], call: dict[str, Any], report: Report) -> tuple[list[Any], dict[str, Any]]:
-    """Positional-only and named arguments, from parameters and inputs by name."""
-    given = {**call["parameters"], **call["inputs"]}
-    twice = sorted(set(call["parameters"]) & set(call["inputs"]))
+def bind(
+    function: Callable[..., Any], shown: str, parameters: dict[str, Any], inputs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Positional-only and named arguments, from parameters and inputs by name; `shown` names the function in messages.
+
+    Raises Refused where they do not fit.
+    """
+    given = {**parameters, **inputs}
+    twice = sorted(set(parameters) & set(inputs))
     if twice:
-        report.refuse(PARAMETER_MISMATCH, "both a parameter and an input: " + _listed(twice))
-    signature = _signature(handler)
+        raise Refused(PARAMETER_MISMATCH, "both a parameter and an input: " + _listed(twice))
+    signature = _signature(function)
     if signature is None:
         return [], given
     positional_only, required, accepted, takes_all = signature
@@ -130,11 +151,11 @@ def _bind(handler: Callable[..., Any], call: dict[str, Any], report: Report) -> 
     unknown = sorted(set(given) - set(accepted)) if not takes_all else []
     if missing or unknown:
         wants = ", ".join(name if name in required else name + "=…" for name in accepted)
-        message = f"{call['handler']}({wants}{', ' * bool(wants) + '**' if takes_all else ''})"
+        message = f"{shown}({wants}{', ' * bool(wants) + '**' if takes_all else ''})"
         message += f" was given {_listed(sorted(given)) or 'nothing'}"
         message += f"; missing: {_listed(missing)}" if missing else ""
         message += f"; unknown: {_listed(unknown)}" if unknown else ""
-        report.refuse(PARAMETER_MISMATCH, message)
+        raise Refused(PARAMETER_MISMATCH, message)
     positional = []
     for name in positional_only:
         if name not in given:

@@ -37,6 +37,7 @@ class Plan:
         self.parameters_from: dict[str, str] = document.get("parametersFrom") or {}
         self.inputs: list[dict[str, Any]] = document.get("inputs") or []
         self.outputs: list[dict[str, Any]] = document.get("outputs") or []
+        self.shards: dict[str, Any] = document.get("shards") or {}
         self.running = _seconds(limits, "running", None)
         self.stop = _seconds(limits, "stop", protocol.STOP_SECONDS) or 0.0
         self.scratch_bytes = _seconds(limits, "scratchBytes", None)

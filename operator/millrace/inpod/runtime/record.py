@@ -47,12 +47,12 @@ def write(verdict: Verdict, tail: str, began: float, run: Folder | None, key: by
     return verdict
 
 
-def write_termination(verdict: Verdict, tail: str) -> None:
-    """The termination message; without the file (a local run) nothing."""
+def write_termination(verdict: Verdict, tail: str, path: str | None = None) -> None:
+    """The termination message; without the file (a local run) nothing. path: where user code has changed the environment."""
     message = termination_message(verdict, tail)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(termination_log(protocol.MAIN), flags, 0o644)
+        fd = os.open(path or termination_log(protocol.MAIN), flags, 0o644)
         try:
             write_all(fd, message)
         finally:
