@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from integration.data.worker import FOLDER_KEY, ZIP_KEY
 from millrace.data import Attempt, DataError, PendingOutput, Published, abort, commit, publish, take_over, upload_output
 from millrace.data.failpoints import VARIABLE
 from millrace.data.model import Outcome
+from support.waiting import wait_for
 
 WORKER = Path(__file__).with_name("worker.py")
 MANIFEST_KEY = FOLDER_KEY + "manifest.json"
@@ -73,6 +76,21 @@ def start(bucket: AnyBucket, uid: str, number: int, tree: Path, failpoint: str =
     environment = {**os.environ, VARIABLE: failpoint, "PYTHONPATH": str(WORKER.parents[3] / "operator")}
     command = [sys.executable, str(WORKER), json.dumps(task)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextlib.contextmanager
+def asleep(bucket: AnyBucket, uid: str, tree: Path, failpoint: str, **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """The first attempt, which has got to the failpoint and goes on from there at the end."""
+    gate = tree.with_name("gate")
+    process = start(bucket, uid, 1, tree, f"{failpoint}=hold:{gate}", **more)
+    try:
+        wait_for("it has got there", gate.exists)
+        yield process
+        gate.unlink()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -281,9 +299,8 @@ def test_two_attempts_commit_at_the_same_instant(bucket: AnyBucket, tmp_path: Pa
 def test_a_zombie_before_its_record_is_superseded(bucket: AnyBucket, tmp_path: Path) -> None:
     uid = new_uid()
     one, two = make_tree(tmp_path, "one"), make_tree(tmp_path, "two")
-    zombie = start(bucket, uid, 1, one, "before-commit-record=sleep:8")
-    time.sleep(4)
-    answer = result(start(bucket, uid, 2, two))
+    with asleep(bucket, uid, one, "before-commit-record") as zombie:
+        answer = result(start(bucket, uid, 2, two))
     assert result(zombie) == {"reason": "Superseded"}
     assert_published(bucket, answer, "two")
 
@@ -291,9 +308,8 @@ def test_a_zombie_before_its_record_is_superseded(bucket: AnyBucket, tmp_path: P
 @ON_EACH
 def test_a_zombie_after_its_record_reports_what_the_other_completed(bucket: AnyBucket, tmp_path: Path) -> None:
     uid, tree = new_uid(), make_tree(tmp_path, "one")
-    zombie = start(bucket, uid, 1, tree, "after-commit-record=sleep:8")
-    time.sleep(4)
-    answer = result(start(bucket, uid, 2, tree))
+    with asleep(bucket, uid, tree, "after-commit-record") as zombie:
+        answer = result(start(bucket, uid, 2, tree))
     assert result(zombie) == answer
     assert_published(bucket, answer, "one")
 
@@ -312,9 +328,8 @@ def test_a_failure_s_outputs_are_published_over(bucket: AnyBucket, tmp_path: Pat
 def test_a_zombie_of_a_failure_never_completes_over_a_success(bucket: AnyBucket, tmp_path: Path) -> None:
     uid = new_uid()
     one, two = make_tree(tmp_path, "one"), make_tree(tmp_path, "two")
-    zombie = start(bucket, uid, 1, one, "after-commit-record=sleep:8", outcome="failure")
-    time.sleep(4)
-    answer = result(start(bucket, uid, 2, two))
+    with asleep(bucket, uid, one, "after-commit-record", outcome="failure") as zombie:
+        answer = result(start(bucket, uid, 2, two))
     assert result(zombie) == {"reason": "Superseded"}
     assert_published(bucket, answer, "two", versions=2)
 

@@ -306,9 +306,11 @@ def test_a_probe_of_a_store_that_swallows_everything_is_bounded(pod: Pod, stored
 def test_a_worker_killed_in_its_upload_leaves_no_upload_behind(pod: Pod, stored: Bucket, run: Run) -> None:
     pod.output()
     pod.seal()
-    collect = pod.begin("collect", MILLRACE_FAILPOINT="upload-recorded=sleep:2")
+    held = pod.path("/held")
+    collect = pod.begin("collect", MILLRACE_FAILPOINT=f"upload-recorded=hold:{held}")
     assert run("def predict(): open('../out/data/x', 'w').write('x')").code == 0
-    until(lambda: stored.uploads("o/scores.zip"), "an upload")
+    until(held.exists, "an upload")
+    assert stored.uploads("o/scores.zip")
     os.kill(worker_of(collect.process.pid), signal.SIGKILL)
     done = collect.wait()
     assert done.code == 0, done.err
@@ -319,10 +321,11 @@ def test_a_worker_killed_in_its_upload_leaves_no_upload_behind(pod: Pod, stored:
 def test_a_worker_killed_after_its_record_is_followed_by_one_that_completes_it(pod: Pod, stored: Bucket, run: Run) -> None:
     pod.output()
     pod.seal()
-    collect = pod.begin("collect", MILLRACE_FAILPOINT="after-commit-record=sleep:2")
+    held = pod.path("/held")
+    collect = pod.begin("collect", MILLRACE_FAILPOINT=f"after-commit-record=hold:{held}")
     assert run("def predict(): open('../out/data/x', 'w').write('x')").code == 0
-    record = ".millrace/runs/uid-1/attempts/1/commit.json"
-    until(lambda: list(stored.client.list_objects(stored.name, record)), "the record")
+    until(held.exists, "the record")
+    assert list(stored.client.list_objects(stored.name, ".millrace/runs/uid-1/attempts/1/commit.json"))
     os.kill(worker_of(collect.process.pid), signal.SIGKILL)
     done = collect.wait()
     assert done.code == 0, done.err
@@ -372,7 +375,7 @@ def test_a_stop_bounds_the_upload_by_the_pods_grace(pod: Pod, stored: Bucket, bu
     pod.output(when="Always")
     pod.seal()
     pod.source("import time\ndef predict():\n    print('ready')\n    time.sleep(60)")
-    collect = pod.begin("collect", MILLRACE_FAILPOINT="upload-recorded=sleep:60")
+    collect = pod.begin("collect", MILLRACE_FAILPOINT=f"upload-recorded=hold:{pod.path('/held')}")
     main = pod.start(bundle)
     main.until_log("ready")
     until(lambda: pod.path("/tmp/collect.log").exists(), "the worker")

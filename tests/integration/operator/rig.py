@@ -200,11 +200,11 @@ class Rig:
         return found
 
     def close(self) -> None:
-        """Ends processes and proxy."""
+        """Ends proxy and processes. In this order: a rule of the proxy may start another process."""
+        self.proxy.stop()
         for process in self.processes:
             process.kill()
             process.wait(10)
-        self.proxy.stop()
 
     # --- Objects ------------------------------------------------------------------------------------------------------
 
