@@ -8,20 +8,17 @@ operator while it reads what is there. F09, F10 and F17 with 10,000 finished run
 from __future__ import annotations
 
 import random
-import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import yaml
-
 from bench.run_many import CLIENTS
 from bench.run_outage import away, running_pod
 from bench.run_start import fill, memory
+from integration.operator.oom import LIMIT, killed_for_memory
 from integration.operator.rig import Rig, operator
 from support import kwok, proxy
-from support.apiserver import CONTROLLERS, ROOT, running
-from support.memory import MemoryGroup
+from support.apiserver import CONTROLLERS, running
 from support.seed import SEED
 from support.waiting import wait_for
 
@@ -30,9 +27,6 @@ OBJECTS = 10_000
 AWAY, PAGE_SECONDS = 600, 0.3
 RECOVERED = {"F09": 5, "F10": 10}  # seconds from the API server's return until all is as promised
 TOO_LITTLE = 80  # MiB: its modules, and not what it reads
-LIMIT = int(
-    yaml.safe_load((ROOT / "helm/millrace/values.yaml").read_text())["resources"]["limits"]["memory"].removesuffix("Mi")
-)
 
 
 def killed(rig: Rig) -> float:
@@ -93,23 +87,13 @@ def out_of_memory(rig: Rig) -> tuple[float, int]:
     """F17; seconds from its start to the Job of a run that waits for it, and MiB at most."""
     rig.terminate()
     rig.run("after")
-    group = MemoryGroup(TOO_LITTLE)
-    try:
-        rig.prefix = group.prefix()
-        rig.start(ready=False)
-        assert rig.process.wait(120) == -signal.SIGKILL
-        assert group.kills() == 1
-        group.limit(LIMIT)
+    with killed_for_memory(rig, TOO_LITTLE):
         began = time.perf_counter()
         rig.start(ready=False)
         wait_for("its Job", lambda: rig.api.find("jobs", rig.namespace, "after"), seconds=120, poll=0.05)
         seconds = time.perf_counter() - began
         wait_for("it is ready", rig.ready, seconds=60)
-        assert group.kills() == 1
         return seconds, memory(rig.process.pid, "VmHWM")
-    finally:
-        rig.kill()
-        group.end()
 
 
 def main() -> dict[str, float]:

@@ -10,19 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 
 from integration.operator.kubelet import succeed
+from integration.operator.oom import LIMIT, killed_for_memory
 from integration.operator.rig import Rig, operator, patiently
-from support.apiserver import CONTROLLERS, ROOT, ApiServer, running
-from support.memory import MemoryGroup
+from support.apiserver import CONTROLLERS, ApiServer, running
 from support.recovery import Recovery
 
 RUNS, MANY = 20, 2000
 STILL, EVERY = 3, 10  # seconds
-LIMIT = int(
-    yaml.safe_load((ROOT / "helm/millrace/values.yaml").read_text())["resources"]["limits"]["memory"].removesuffix("Mi")
-)
 
 
 @contextlib.contextmanager
@@ -83,21 +79,10 @@ def test_an_operator_that_was_killed_for_lack_of_memory_starts_again_within_its_
         fill(rig)
         rig.function()
         rig.run("works")
-        group = MemoryGroup(24)  # not even its modules
-        try:
-            rig.prefix = group.prefix()
-            rig.start(ready=False)
-            assert rig.process.wait(60) == -signal.SIGKILL
-            assert group.kills() == 1
-            group.limit(LIMIT)
+        with killed_for_memory(rig, 24):  # not even its modules
             with recovery():
                 rig.start()
                 succeed(rig, "works")
                 rig.phase("works", "Succeeded")
             patiently("each run says why it waits", lambda: rig.status(f"many-{MANY - 1}").get("reason"))
             print(f"{MANY} runs: {peak(rig)} MiB at most of {LIMIT}")
-            assert group.kills() == 1
-            assert rig.process.poll() is None
-        finally:
-            rig.kill()
-            group.end()
