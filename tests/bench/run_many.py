@@ -37,6 +37,7 @@ class Contender:
     manifest: Callable[[str], Object]
     over: Callable[[Object], bool]
     pid: int | None = None
+    count: int = RUNS
     rates: list[float] = field(default_factory=list)  # per second
     milliseconds: list[float] = field(default_factory=list)  # of CPU, for each
 
@@ -45,11 +46,11 @@ class Contender:
         before = cpu(self.pid) if self.pid else 0
         began = time.perf_counter()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(lambda number: self._make(label, number), range(RUNS)))
-        wait_for(f"{RUNS} {label} are over", lambda: self._all_over(label), seconds=PATIENCE, poll=POLL)
-        self.rates.append(RUNS / (time.perf_counter() - began))
+            list(pool.map(lambda number: self._make(label, number), range(self.count)))
+        wait_for(f"{self.count} {label} are over", lambda: self._all_over(label), seconds=PATIENCE, poll=POLL)
+        self.rates.append(self.count / (time.perf_counter() - began))
         if self.pid:
-            self.milliseconds.append((cpu(self.pid) - before) * 1000 / RUNS)
+            self.milliseconds.append((cpu(self.pid) - before) * 1000 / self.count)
 
     def _make(self, label: str, number: int) -> None:
         obj = self.manifest(f"{label}-{number:04}")
@@ -60,7 +61,7 @@ class Contender:
         self.server.check()
         # From the API server's cache: etcd has other things to do.
         listed = self.server.admin.list(self.resource, self.namespace, labelSelector=f"round={label}", resourceVersion="0")
-        return sum(map(self.over, listed)) == RUNS
+        return sum(map(self.over, listed)) == self.count
 
     def __str__(self) -> str:
         found = f"{self.name} {self.rates[-1]:.1f}/s"

@@ -15,7 +15,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from bench import run_many
 from bench.run_many import CLIENTS, Contender, bare, complete, ratio, shape, succeeded
 from bench.run_start import memory
 from integration.operator.kubelet import Pod
@@ -61,7 +60,6 @@ def waiting() -> dict[str, float]:
 
 def going() -> dict[str, float]:
     """2,000 runs through a queue."""
-    run_many.RUNS = RUNS
     with running(CONTROLLERS) as server, operator(server, start=False) as rig:
         kwok.start(server)
         rig.without_proxy()
@@ -69,7 +67,7 @@ def going() -> dict[str, float]:
         rig.function()
         rig.deployment(concurrency=CONCURRENCY)
         spec = shape(rig)
-        jobs = Contender("bare Jobs", server, rig.namespace, "jobs", lambda name: bare(name, spec), complete)
+        jobs = Contender("bare Jobs", server, rig.namespace, "jobs", lambda name: bare(name, spec), complete, count=RUNS)
         runs = Contender(
             "runs",
             server,
@@ -78,6 +76,7 @@ def going() -> dict[str, float]:
             lambda name: cluster.deployment_run(name, "d"),
             succeeded,
             rig.process.pid,
+            RUNS,
         )
         for contender in (jobs, runs):
             contender.measure(contender.resource)
