@@ -201,10 +201,12 @@ class Rig:
 
     def close(self) -> None:
         """Ends proxy and processes. In this order: a rule of the proxy may start another process."""
-        self.proxy.stop()
-        for process in self.processes:
-            process.kill()
-            process.wait(10)
+        try:
+            self.proxy.stop()
+        finally:
+            for process in self.processes:
+                process.kill()
+                process.wait(10)
 
     # --- Objects ------------------------------------------------------------------------------------------------------
 
