@@ -148,7 +148,7 @@ class Lines:
     def upcoming(self, group: Group, slots: int) -> Iterator[str]:
         """Names of those to be looked at when so many slots are free, in their order.
 
-        Jobs are made one after the other: the first that is due is the last of them, and nobody is who comes after one whose
+        Jobs are made one after the other: they end with the first that is due, and before whoever comes after a run whose
         Job is being made. To look at all that have a slot with each change would be as many passes as there are slots.
         """
         busy, begun = self.busy(group), min(self._under_way(group), default=None)
